@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: GPL-2.0-only
+base-src :=
+base-src += base/bug.c
+base-src += base/config.c
+base-src += base/crc32c.c
+base-src += base/err.c
+base-src += base/json_text.c
+base-src += base/log.c
+base-src += base/loop.c
+base-src += base/rpc_client.c
+base-src += base/rpc_server.c
+base-src += base/rpc_wire.c
+base-src += base/rundir.c
+base-src += base/schema.c
+base-src += base/schema_json.c
+base-src += base/state.c
+base-src += base/sync.c
+base-src += base/text.c
+base-src += base/vms.c

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What a machine is made of. Options, JSON file and machine.dtb all become this one struct through
+ * the same tables (base/config.c); vmm/ and devices/ build the machine from it and nothing else.
+ */
+#ifndef KEEL_CONFIG_H
+#define KEEL_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "keel/schema.h"
+
+#define CONFIG_MAX_DISKS 16
+#define CONFIG_NAME_MAX  63
+
+/* After config_finish() on or off, so that it reads as a truth value. */
+enum testdev_mode { TESTDEV_OFF, TESTDEV_ON, TESTDEV_AUTO };
+
+enum on_reboot { ON_REBOOT_RESTART, ON_REBOOT_EXIT, ON_REBOOT_PAUSE };
+
+/* --memory */
+struct memory_config {
+	uint64_t size;
+};
+
+/* --cpus: count alone means count sockets' worth of one socket, count cores, one thread. */
+struct cpus_config {
+	uint32_t count; /* 0 in the options: the product of the others */
+	uint32_t sockets, cores, threads;
+};
+
+/* --disk */
+struct disk_config {
+	char *path;
+	bool readonly;
+};
+
+enum console_mode { CONSOLE_STDIO, CONSOLE_NONE, CONSOLE_FILE, CONSOLE_SOCKET };
+
+/* --console: mode, or file=F, or socket=P */
+struct console_config {
+	uint32_t mode;
+	char *file;
+	char *socket;
+};
+
+/* The options that stand alone: --name, --kernel, --initrd, --cmdline, ... */
+struct general_config {
+	char *name;
+	char *kernel; /* path, or "builtin:NAME" for an embedded guest */
+	char *initrd;
+	char *cmdline;
+	uint32_t on_reboot;
+	bool rng;
+	uint32_t testdev; /* enum testdev_mode */
+};
+
+struct machine_config {
+	struct general_config general;
+	struct memory_config memory;
+	struct cpus_config cpus;
+	struct console_config console;
+	unsigned nr_disks;
+	struct disk_config disks[CONFIG_MAX_DISKS];
+};
+
+extern const struct schema general_schema, memory_schema, cpus_schema, console_schema, disk_schema;
+
+/* The sections of a machine_config, for whoever walks all of it (options, JSON, device tree). */
+struct config_section {
+	const char *option; /* "memory"; NULL: the fields are options of their own */
+	const struct schema *schema;
+	size_t offset;       /* of the struct, or of element 0 */
+	size_t count_offset; /* of the unsigned that counts elements, where max > 1 */
+	unsigned max;        /* 1: exactly one */
+};
+extern const struct config_section config_sections[];
+extern const unsigned config_nr_sections;
+
+KEEL_NODISCARD int config_init(struct machine_config *cfg, struct err *err);
+void config_free(struct machine_config *cfg);
+KEEL_NODISCARD int config_copy(const struct machine_config *from, struct machine_config *to,
+			       struct err *err);
+/* The keys are option names; "disk" is an array (or one object). */
+KEEL_NODISCARD int config_from_json(struct machine_config *cfg, const json_t *json,
+				    struct err *err);
+KEEL_NODISCARD int config_load_file(struct machine_config *cfg, const char *path, struct err *err);
+json_t *config_to_json(const struct machine_config *cfg);
+/*
+ * Completes what follows from other fields (CPU topology, default guest, name "keel-PID") and
+ * checks what one field alone cannot: topology product, name characters, exclusive keys.
+ * Idempotent.
+ */
+KEEL_NODISCARD int config_finish(struct machine_config *cfg, struct err *err);
+
+#endif
