@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "vmm/api.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "keel/cleanup.h"
+
+struct stop_params {
+	bool force;
+};
+
+static const struct field stop_fields[] = {
+	{ .name = "force",
+	  .type = FIELD_BOOL,
+	  .offset = offsetof(struct stop_params, force),
+	  .help = "end the machine at once instead of pressing the power button" },
+};
+
+static const struct schema stop_schema = { .name = "stop",
+					   .fields = stop_fields,
+					   .nr_fields = ARRAY_SIZE(stop_fields),
+					   .size = sizeof(struct stop_params) };
+
+static void fail(struct rpc_call *call, int code, const char *text)
+{
+	struct err err = ERR_INIT;
+
+	err_set(&err, code, "%s", text);
+	rpc_fail(call, &err);
+}
+
+static bool refuse_ended(struct machine *machine, struct rpc_call *call)
+{
+	if (machine->state != MACHINE_ENDED)
+		return false;
+	fail(call, ESHUTDOWN, "the machine is ending");
+	return true;
+}
+
+static void reply_state(struct machine *machine, struct rpc_call *call)
+{
+	rpc_reply(call, json_pack("{s:s}", "state", machine_state_name(machine->state)));
+}
+
+static void method_info(void *ctx, struct rpc_call *call, const void *params KEEL_UNUSED)
+{
+	rpc_reply(call, machine_info(ctx));
+}
+
+static void method_config(void *ctx, struct rpc_call *call, const void *params KEEL_UNUSED)
+{
+	struct machine *machine = ctx;
+
+	rpc_reply(call, config_to_json(&machine->cfg));
+}
+
+static void method_marks(void *ctx, struct rpc_call *call, const void *params KEEL_UNUSED)
+{
+	rpc_reply(call, machine_marks(ctx));
+}
+
+/* Hexadecimal, so that no client needs more than a JSON parser. */
+static void method_dtb(void *ctx, struct rpc_call *call, const void *params KEEL_UNUSED)
+{
+	static const char digits[] = "0123456789abcdef";
+	struct machine *machine = ctx;
+	const uint8_t *blob = machine->dtb;
+	auto_free char *text = malloc(machine->dtb_len * 2 + 1);
+
+	if (!text) {
+		fail(call, ENOMEM, "out of memory");
+		return;
+	}
+	for (size_t i = 0; i < machine->dtb_len; i++) {
+		text[2 * i] = digits[blob[i] >> 4];
+		text[2 * i + 1] = digits[blob[i] & 15];
+	}
+	text[machine->dtb_len * 2] = '\0';
+	rpc_reply(call, json_pack("{s:s}", "dtb", text));
+}
+
+static void method_pause(void *ctx, struct rpc_call *call, const void *params KEEL_UNUSED)
+{
+	if (refuse_ended(ctx, call))
+		return;
+	machine_pause(ctx);
+	reply_state(ctx, call);
+}
+
+static void method_resume(void *ctx, struct rpc_call *call, const void *params KEEL_UNUSED)
+{
+	if (refuse_ended(ctx, call))
+		return;
+	machine_resume(ctx);
+	reply_state(ctx, call);
+}
+
+static void method_reset(void *ctx, struct rpc_call *call, const void *params KEEL_UNUSED)
+{
+	if (refuse_ended(ctx, call))
+		return;
+	machine_reset(ctx);
+	reply_state(ctx, call);
+}
+
+static void method_power_button(void *ctx, struct rpc_call *call, const void *params KEEL_UNUSED)
+{
+	if (refuse_ended(ctx, call))
+		return;
+	machine_power_button(ctx);
+	reply_state(ctx, call);
+}
+
+static void method_stop(void *ctx, struct rpc_call *call, const void *params)
+{
+	const struct stop_params *stop = params;
+
+	if (!stop->force) {
+		method_power_button(ctx, call, NULL);
+		return;
+	}
+	if (refuse_ended(ctx, call))
+		return;
+	machine_end(ctx, VMM_EXIT_POWEROFF);
+	reply_state(ctx, call);
+}
+
+const struct rpc_method vmm_methods[] = {
+	{ "info", "State, counters, vCPUs and devices of the machine", NULL,
+	  "object: name, state, pid, uptime_ns, cpus, memory, resets, exits, vcpus, devices, "
+	  "config",
+	  method_info },
+	{ "config", "What the machine was made from, all defaults filled in", NULL,
+	  "object with the names of the configuration file", method_config },
+	{ "dtb", "machine.dtb, the machine's serial form", NULL,
+	  "object: dtb (the flattened device tree in hexadecimal)", method_dtb },
+	{ "marks", "Moments that the guest marked through the test device", NULL,
+	  "array of objects: id, when_ns (CLOCK_MONOTONIC)", method_marks },
+	{ "pause", "Park every vCPU and stop device I/O; answers when nothing runs", NULL,
+	  "object: state", method_pause },
+	{ "resume", "Let the vCPUs go on", NULL, "object: state", method_resume },
+	{ "reset", "Restart the guest as its reset button would", NULL, "object: state",
+	  method_reset },
+	{ "power-button", "Ask the guest to shut down", NULL, "object: state",
+	  method_power_button },
+	{ "stop", "Press the power button, or with force end the machine at once", &stop_schema,
+	  "object: state", method_stop },
+};
+const unsigned vmm_nr_methods = ARRAY_SIZE(vmm_methods);
+
+const struct rpc_event vmm_events[] = {
+	{ "started", "The guest runs for the first time" },
+	{ "paused", "Every vCPU is parked" },
+	{ "resumed", "The vCPUs go on" },
+	{ "reset", "The guest restarted; resets counts them" },
+	{ "stopped", "The machine ended with exit_code" },
+};
+const unsigned vmm_nr_events = ARRAY_SIZE(vmm_events);
+
+int api_create(struct rpc_server **out, struct loop *loop, int listen_fd, struct machine *machine,
+	       struct err *err)
+{
+	const struct rpc_options options = {
+		.methods = vmm_methods,
+		.nr_methods = vmm_nr_methods,
+		.events = vmm_events,
+		.nr_events = vmm_nr_events,
+		.ctx = machine,
+	};
+
+	return rpc_server_create(out, loop, listen_fd, &options, err);
+}

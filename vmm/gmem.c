@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "keel/gmem.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WORD_BITS 64
+
+struct area {
+	struct gmem_region region;
+	_Atomic uint64_t *dirty; /* one bit per page, from gmem_seal() on */
+};
+
+struct gmem {
+	struct area *areas; /* rising GPA */
+	unsigned nr;
+	bool sealed;
+};
+
+int gmem_create(struct gmem **out, struct err *err)
+{
+	struct gmem *mem = calloc(1, sizeof(*mem));
+
+	if (!mem)
+		return err_set(err, ENOMEM, "out of memory for the guest memory map");
+	*out = mem;
+	return 0;
+}
+
+void gmem_destroy(struct gmem *mem)
+{
+	if (!mem)
+		return;
+	for (unsigned i = 0; i < mem->nr; i++)
+		free(mem->areas[i].dirty);
+	free(mem->areas);
+	free(mem);
+}
+
+/* The last byte, not the end: a region may reach up to 2^64. */
+static uint64_t last_of(const struct gmem_region *region)
+{
+	return region->gpa.v + (region->len - 1);
+}
+
+int gmem_add(struct gmem *mem, const struct gmem_region *region, struct err *err)
+{
+	uint64_t start = region->gpa.v;
+	struct area *areas;
+	unsigned at;
+
+	BUG_ON(mem->sealed);
+	if (!region->host || region->len == 0 || start % GUEST_PAGE_SIZE ||
+	    region->len % GUEST_PAGE_SIZE)
+		return err_set(err, EINVAL,
+			       "memory region at 0x%" PRIx64 ", length 0x%" PRIx64
+			       ", is empty or not page aligned",
+			       start, region->len);
+	if (region->len - 1 > UINT64_MAX - start)
+		return err_set(err, EINVAL, "memory region at 0x%" PRIx64 " wraps around", start);
+
+	for (at = 0; at < mem->nr; at++) {
+		const struct gmem_region *other = &mem->areas[at].region;
+
+		if (start <= last_of(other) && other->gpa.v <= last_of(region))
+			return err_set(err, EINVAL,
+				       "memory regions at 0x%" PRIx64 " and 0x%" PRIx64 " overlap",
+				       other->gpa.v, start);
+		if (start < other->gpa.v)
+			break;
+	}
+	areas = realloc(mem->areas, (mem->nr + 1) * sizeof(*areas));
+	if (!areas)
+		return err_set(err, ENOMEM, "out of memory for the guest memory map");
+	mem->areas = areas;
+	memmove(&areas[at + 1], &areas[at], (mem->nr - at) * sizeof(*areas));
+	areas[at] = (struct area){ .region = *region };
+	mem->nr++;
+	return 0;
+}
+
+static uint64_t words_of(const struct gmem_region *region)
+{
+	uint64_t pages = region->len >> GUEST_PAGE_SHIFT;
+
+	return (pages + WORD_BITS - 1) / WORD_BITS;
+}
+
+int gmem_seal(struct gmem *mem, struct err *err)
+{
+	BUG_ON(mem->sealed);
+	for (unsigned i = 0; i < mem->nr; i++) {
+		struct area *area = &mem->areas[i];
+
+		if (!area->dirty)
+			area->dirty = calloc(words_of(&area->region), sizeof(*area->dirty));
+		if (!area->dirty)
+			return err_set(err, ENOMEM, "out of memory for the dirty page bitmap");
+	}
+	mem->sealed = true;
+	return 0;
+}
+
+unsigned gmem_nr_regions(const struct gmem *mem)
+{
+	return mem->nr;
+}
+
+const struct gmem_region *gmem_region(const struct gmem *mem, unsigned index)
+{
+	BUG_ON(index >= mem->nr);
+	return &mem->areas[index].region;
+}
+
+/* The area that holds all of [gpa, gpa + len), and where in it. */
+static struct area *find_area(struct gmem *mem, struct gpa gpa, uint64_t len, uint64_t *offset)
+{
+	unsigned low = 0, high = mem->nr;
+
+	while (low < high) {
+		unsigned middle = low + (high - low) / 2;
+		struct area *area = &mem->areas[middle];
+
+		if (gpa.v < area->region.gpa.v) {
+			high = middle;
+		} else if (gpa.v > last_of(&area->region)) {
+			low = middle + 1;
+		} else {
+			*offset = gpa.v - area->region.gpa.v;
+			return len > 0 && len <= area->region.len - *offset ? area : NULL;
+		}
+	}
+	return NULL;
+}
+
+/*
+ * Always a read-modify-write, also when the bits look set: a plain look could be ordered before
+ * the data written earlier, and a collector between the two would clear the bit and copy the old
+ * page. Pairs with the exchange in gmem_collect_dirty().
+ */
+static void mark(struct area *area, uint64_t offset, uint64_t len)
+{
+	uint64_t page = offset >> GUEST_PAGE_SHIFT;
+	uint64_t last = (offset + len - 1) >> GUEST_PAGE_SHIFT;
+
+	while (page <= last) {
+		unsigned bit = page % WORD_BITS;
+		uint64_t in_word = last - page + 1;
+		uint64_t bits = UINT64_MAX;
+
+		if (in_word > WORD_BITS - bit)
+			in_word = WORD_BITS - bit;
+		if (in_word < WORD_BITS)
+			bits = ((UINT64_C(1) << in_word) - 1) << bit;
+		atomic_fetch_or_explicit(&area->dirty[page / WORD_BITS], bits,
+					 memory_order_acq_rel);
+		page += in_word;
+	}
+}
+
+void *gmem_slice(struct gmem *mem, struct gpa gpa, uint64_t len, enum gmem_access access)
+{
+	struct area *area;
+	uint64_t offset;
+
+	BUG_ON(!mem->sealed);
+	area = find_area(mem, gpa, len, &offset);
+	if (!area)
+		return NULL;
+	if (access == GMEM_WRITE)
+		mark(area, offset, len);
+	return (uint8_t *)area->region.host + offset;
+}
+
+void gmem_dirty(struct gmem *mem, struct gpa gpa, uint64_t len)
+{
+	struct area *area;
+	uint64_t offset;
+
+	BUG_ON(!mem->sealed);
+	area = find_area(mem, gpa, len, &offset);
+	if (area)
+		mark(area, offset, len);
+}
+
+bool gmem_read(struct gmem *mem, struct gpa gpa, void *dst, uint64_t len)
+{
+	const void *src = gmem_slice(mem, gpa, len, GMEM_READ);
+
+	if (!src)
+		return false;
+	memcpy(dst, src, len);
+	return true;
+}
+
+bool gmem_write(struct gmem *mem, struct gpa gpa, const void *src, uint64_t len)
+{
+	void *dst = gmem_slice(mem, gpa, len, GMEM_READ);
+
+	if (!dst)
+		return false;
+	memcpy(dst, src, len);
+	/* After the copy: a collector that came before it finds the page again next time. */
+	gmem_dirty(mem, gpa, len);
+	return true;
+}
+
+uint64_t gmem_bitmap_words(const struct gmem *mem, unsigned index)
+{
+	return words_of(gmem_region(mem, index));
+}
+
+void gmem_collect_dirty(struct gmem *mem, unsigned index, uint64_t *bitmap)
+{
+	uint64_t words = gmem_bitmap_words(mem, index);
+	_Atomic uint64_t *dirty = mem->areas[index].dirty;
+
+	BUG_ON(!mem->sealed);
+	for (uint64_t i = 0; i < words; i++) {
+		/* Most words are zero; a bit set after this look is found by the next collect. */
+		if (atomic_load_explicit(&dirty[i], memory_order_relaxed) == 0)
+			continue;
+		bitmap[i] |= atomic_exchange_explicit(&dirty[i], 0, memory_order_acq_rel);
+	}
+}

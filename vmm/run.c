@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "keel/cleanup.h"
+#include "keel/console.h"
+#include "keel/log.h"
+#include "keel/rundir.h"
+#include "keel/vmm.h"
+#include "vmm/api.h"
+#include "vmm/machine_impl.h"
+
+/* Everything that one vmm_run() holds; torn down in reverse by take_down(), also half-built. */
+struct session {
+	const struct machine_config *cfg;
+	const struct vmm_options *options;
+	struct loop *loop;
+	struct rundir_claim claim;
+	struct loop_source signals;
+	sigset_t old_mask;
+	int console_fd;     /* --console file=, else -1 */
+	bool console_bound; /* --console socket= exists in the file system */
+	struct console *console;
+	struct machine *machine;
+	struct rpc_server *api;
+	bool ended;
+	int exit_code;
+};
+
+static void on_signal(struct loop_source *source, uint32_t events KEEL_UNUSED)
+{
+	struct session *session = container_of(source, struct session, signals);
+	struct signalfd_siginfo info;
+
+	if (read(source->fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	if (info.ssi_signo == SIGHUP)
+		log_err("the terminal is gone: ending the machine");
+	else
+		log_info("signal %u: ending the machine", info.ssi_signo);
+	machine_end(session->machine, VMM_EXIT_SIGNAL + (int)info.ssi_signo);
+}
+
+/*
+ * Blocked before anything is created that a signal's default action would leave behind. A signal
+ * that comes during set-up stays pending and ends the machine as soon as the loop runs.
+ */
+static int catch_signals(struct session *session, struct err *err)
+{
+	sigset_t mask;
+
+	sigemptyset(&mask);
+	sigaddset(&mask, SIGTERM);
+	sigaddset(&mask, SIGINT);
+	sigaddset(&mask, SIGHUP);
+	if (pthread_sigmask(SIG_BLOCK, &mask, &session->old_mask))
+		return err_set(err, EINVAL, "cannot block signals");
+	/* Writing to a client or console that went away is an error code, not the end. */
+	signal(SIGPIPE, SIG_IGN);
+	session->signals.fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (session->signals.fd < 0)
+		return err_sys(err, "cannot create a signalfd");
+	session->signals.events = EPOLLIN;
+	session->signals.fn = on_signal;
+	session->signals.name = "signals";
+	return loop_add(session->loop, &session->signals, err);
+}
+
+static void on_console_quit(void *ctx, bool gone)
+{
+	struct session *session = ctx;
+
+	/* SIGHUP says the same, before or after. */
+	if (gone && !session->ended)
+		log_err("the terminal is gone: ending the machine");
+	machine_end(session->machine, gone ? VMM_EXIT_SIGNAL + SIGHUP : VMM_EXIT_POWEROFF);
+}
+
+static int open_console_file(struct session *session, struct err *err)
+{
+	const char *path = session->cfg->console.file;
+
+	session->console_fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	if (session->console_fd < 0)
+		return err_sys(err, "--console: cannot write %s", path);
+	return 0;
+}
+
+static int listen_console(struct session *session, const char *path, struct err *err)
+{
+	int fd = unix_listen(path, err);
+
+	return fd < 0 ? fd : console_listen(session->console, fd, err);
+}
+
+static int set_up_console(struct session *session, struct err *err)
+{
+	const struct console_config *cfg = &session->cfg->console;
+	struct console_options options = {
+		.in_fd = -1,
+		.out_fd = -1,
+		.escape = session->options->interactive,
+		.on_quit = on_console_quit,
+		.ctx = session,
+	};
+	int ret = 0;
+
+	if (cfg->mode == CONSOLE_FILE)
+		ret = open_console_file(session, err);
+	if (ret)
+		return ret;
+	if (cfg->mode == CONSOLE_STDIO) {
+		options.in_fd = STDIN_FILENO;
+		options.out_fd = STDOUT_FILENO;
+	} else if (cfg->mode == CONSOLE_FILE) {
+		options.out_fd = session->console_fd;
+	}
+	ret = console_create(&session->console, session->loop, &options, err);
+	if (!ret)
+		ret = listen_console(session, session->claim.console, err);
+	if (!ret && cfg->mode == CONSOLE_SOCKET) {
+		ret = listen_console(session, cfg->socket, err);
+		session->console_bound = !ret;
+	}
+	return ret;
+}
+
+static void on_event(void *ctx, const char *event, json_t *params)
+{
+	struct session *session = ctx;
+
+	/* The first start comes before the server when nobody can have subscribed yet. */
+	if (session->api)
+		rpc_notify(session->api, event, params);
+	else
+		json_decref(params);
+}
+
+static void on_end(void *ctx, int exit_code)
+{
+	struct session *session = ctx;
+
+	session->ended = true;
+	session->exit_code = exit_code;
+	loop_stop(session->loop);
+}
+
+static int set_up(struct session *session, struct err *err)
+{
+	const struct machine_observer observer = { .on_event = on_event,
+						   .on_end = on_end,
+						   .ctx = session };
+	int fd, ret;
+
+	ret = loop_create(&session->loop, err);
+	if (!ret)
+		ret = catch_signals(session, err);
+	if (!ret)
+		ret = rundir_claim(&session->claim, session->cfg->general.name, err);
+	if (!ret)
+		ret = set_up_console(session, err);
+	if (!ret)
+		ret = machine_create(&session->machine, session->cfg, session->loop,
+				     session->console, &observer, err);
+	if (ret)
+		return ret;
+	fd = unix_listen(session->claim.control, err);
+	if (fd < 0)
+		return fd;
+	return api_create(&session->api, session->loop, fd, session->machine, err);
+}
+
+static void print_marks(struct machine *machine)
+{
+	json_t *marks = machine_marks(machine);
+	size_t index;
+	json_t *mark;
+
+	json_array_foreach(marks, index, mark)
+		fprintf(stderr, "mark %lld %lld\n",
+			(long long)json_integer_value(json_object_get(mark, "id")),
+			(long long)json_integer_value(json_object_get(mark, "when_ns")));
+	json_decref(marks);
+}
+
+/* Signals that ask for the end while it is under way have what they want. */
+static void drop_pending(void)
+{
+	const struct timespec at_once = { 0 };
+	sigset_t mask;
+
+	sigemptyset(&mask);
+	sigaddset(&mask, SIGTERM);
+	sigaddset(&mask, SIGINT);
+	sigaddset(&mask, SIGHUP);
+	while (sigtimedwait(&mask, NULL, &at_once) > 0) {
+	}
+}
+
+static void take_down(struct session *session)
+{
+	rpc_server_destroy(session->api);
+	session->api = NULL;
+	machine_destroy(session->machine);
+	console_destroy(session->console);
+	if (session->console_bound)
+		unlink(session->cfg->console.socket);
+	if (session->console_fd >= 0)
+		close(session->console_fd);
+	rundir_release(&session->claim);
+	loop_del(&session->signals);
+	if (session->signals.fd >= 0)
+		close(session->signals.fd);
+	loop_destroy(session->loop);
+	if (session->ended)
+		drop_pending();
+	pthread_sigmask(SIG_SETMASK, &session->old_mask, NULL);
+}
+
+int vmm_run(const struct machine_config *cfg, const struct vmm_options *options, int *exit_code,
+	    struct err *err)
+{
+	struct session session = { .cfg = cfg,
+				   .options = options,
+				   .console_fd = -1,
+				   .claim = { .lock_fd = -1 },
+				   .signals = { .fd = -1 } };
+	int ret;
+
+	pthread_sigmask(SIG_BLOCK, NULL, &session.old_mask);
+	ret = set_up(&session, err);
+	if (!ret) {
+		if (options->on_ready)
+			options->on_ready(options->ctx);
+		if (!options->start_paused)
+			machine_resume(session.machine);
+		ret = loop_run(session.loop, err);
+	}
+	if (!ret && options->print_marks)
+		print_marks(session.machine);
+	take_down(&session);
+	*exit_code = session.ended ? session.exit_code : VMM_EXIT_HOST;
+	return ret;
+}
