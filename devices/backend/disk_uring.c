@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The io_uring engine. Requests and both eventfds are in one ring (a read of each eventfd is always
+ * under way), so one system call sends a batch and sleeps for whatever comes first. Only writes are
+ * mostly done outside the ring, see write_here().
+ */
+#include "devices/backend/engine.h"
+
+#include <errno.h>
+#include <liburing.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+
+#include "keel/clock.h"
+#include "keel/compiler.h"
+
+/* A write that takes longer than this was more than a copy. */
+#define SLOW_WRITE_NS (2 * NSEC_PER_MSEC)
+/* Writes that the workers then get before we try again. */
+#define WORKERS_TURN 128
+
+/* An eventfd that is being read. */
+struct watch {
+	int fd;
+	unsigned bit;
+	bool armed;
+	uint64_t count; /* the read's target */
+};
+
+struct engine {
+	struct io_uring ring;
+	int file_fd;
+	struct watch watches[2];
+	struct io_list queued; /* to go to the kernel with the next wait */
+	unsigned to_workers;   /* so many writes more go through the ring */
+	bool ring_only;
+	struct io_list done;
+};
+
+/* user_data of a CQE: a struct watch or a struct disk_io, told apart by the low bit. */
+#define TAG_WATCH 1U
+
+/*
+ * One thread only ever submits, and completions are handled when it asks for them: then the kernel
+ * need not interrupt it. Older kernels know only the plain ring.
+ */
+static int init_ring(struct io_uring *ring, unsigned entries)
+{
+	static const unsigned flags[] = {
+		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
+		IORING_SETUP_COOP_TASKRUN,
+		0,
+	};
+	int ret = -EINVAL;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(flags); i++) {
+		ret = io_uring_queue_init(entries, ring, flags[i]);
+		if (ret != -EINVAL)
+			break;
+	}
+	return ret;
+}
+
+static int uring_create(struct engine **out, const struct engine_setup *setup, struct err *err)
+{
+	/* Fast poll lets a read of an eventfd wait without a worker thread. */
+	const unsigned need = IORING_FEAT_FAST_POLL | IORING_FEAT_NODROP;
+	struct engine *engine = calloc(1, sizeof(*engine));
+	int ret;
+
+	if (!engine)
+		return err_set(err, ENOMEM, "out of memory for disk I/O");
+	ret = init_ring(&engine->ring, setup->depth + ARRAY_SIZE(engine->watches));
+	if (ret < 0) {
+		free(engine);
+		return err_set(err, -ret, "io_uring is not available: %s", strerror(-ret));
+	}
+	if ((engine->ring.features & need) != need) {
+		io_uring_queue_exit(&engine->ring);
+		free(engine);
+		return err_set(err, EOPNOTSUPP, "this kernel's io_uring is too old");
+	}
+	engine->file_fd = setup->file_fd;
+	engine->ring_only = setup->ring_only;
+	engine->watches[0] = (struct watch){ .fd = setup->kick_fd, .bit = DISK_KICKED };
+	engine->watches[1] = (struct watch){ .fd = setup->wake_fd, .bit = DISK_WOKEN };
+	io_list_init(&engine->queued);
+	io_list_init(&engine->done);
+	*out = engine;
+	return 0;
+}
+
+static void uring_destroy(struct engine *engine)
+{
+	io_uring_queue_exit(&engine->ring);
+	free(engine);
+}
+
+/* The ring holds depth requests and both watches, so after one submission there is room. */
+static struct io_uring_sqe *get_sqe(struct engine *engine)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&engine->ring);
+
+	if (!sqe) {
+		io_uring_submit(&engine->ring);
+		sqe = io_uring_get_sqe(&engine->ring);
+	}
+	return sqe;
+}
+
+static void uring_submit(struct engine *engine, struct disk_io *io)
+{
+	io_list_add(&engine->queued, io);
+}
+
+static bool prepare(struct engine *engine, struct disk_io *io)
+{
+	struct io_uring_sqe *sqe = get_sqe(engine);
+
+	if (!sqe)
+		return false;
+	switch (io->op) {
+	case DISK_READ:
+		io_uring_prep_readv(sqe, engine->file_fd, io->iov, io->nr_iov, io->offset);
+		break;
+	case DISK_WRITE:
+		io_uring_prep_writev(sqe, engine->file_fd, io->iov, io->nr_iov, io->offset);
+		break;
+	case DISK_FLUSH:
+		io_uring_prep_fsync(sqe, engine->file_fd, IORING_FSYNC_DATASYNC);
+		break;
+	}
+	io_uring_sqe_set_data(sqe, io);
+	return true;
+}
+
+/*
+ * Writes are done here and now: into the page cache that is a copy, while most file systems make
+ * io_uring hand a write to a worker thread, at many times the price. Where writing is slow (the
+ * host throttles, the cache is full) the workers take over for a while, so that reads don't wait
+ * behind writes.
+ */
+static bool write_here(struct engine *engine, struct disk_io *io)
+{
+	uint64_t start = now_ns();
+	long done;
+
+	done = pwritev(engine->file_fd, io->iov, (int)io->nr_iov, (off_t)io->offset);
+	if (now_ns() - start > SLOW_WRITE_NS)
+		engine->to_workers = WORKERS_TURN;
+	return engine_account(io, done < 0 ? -errno : done);
+}
+
+static bool take_worker(struct engine *engine)
+{
+	if (engine->ring_only)
+		return true;
+	if (!engine->to_workers)
+		return false;
+	engine->to_workers--;
+	return true;
+}
+
+/* False: the kernel is out of memory for now, so it waits for the next turn. */
+static bool to_ring(struct engine *engine, struct disk_io *io)
+{
+	bool ok = prepare(engine, io);
+
+	if (!ok)
+		uring_submit(engine, io);
+	return ok;
+}
+
+/* What goes to the kernel is sent before the writes are done, so that both go on at once. */
+static void process_queued(struct engine *engine)
+{
+	struct disk_io *io = io_list_take(&engine->queued);
+	struct io_list writes;
+	bool sent = false;
+
+	io_list_init(&writes);
+	while (io) {
+		struct disk_io *next = io->next;
+
+		if (io->op == DISK_WRITE && !take_worker(engine))
+			io_list_add(&writes, io);
+		else
+			sent |= to_ring(engine, io);
+		io = next;
+	}
+	if (sent && writes.first)
+		io_uring_submit(&engine->ring);
+	io = io_list_take(&writes);
+	while (io) {
+		struct disk_io *next = io->next;
+
+		/* An earlier one of this very list may have been slow. */
+		if (!take_worker(engine) && write_here(engine, io))
+			io_list_add(&engine->done, io);
+		else
+			to_ring(engine, io);
+		io = next;
+	}
+}
+
+static void arm_watches(struct engine *engine)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(engine->watches); i++) {
+		struct watch *watch = &engine->watches[i];
+		struct io_uring_sqe *sqe = watch->armed ? NULL : get_sqe(engine);
+
+		if (!sqe)
+			continue;
+		io_uring_prep_read(sqe, watch->fd, &watch->count, sizeof(watch->count), 0);
+		io_uring_sqe_set_data64(sqe, (uintptr_t)watch | TAG_WATCH);
+		watch->armed = true;
+	}
+}
+
+static void reap(struct engine *engine, unsigned *events)
+{
+	struct io_uring_cqe *cqe;
+	unsigned head, nr = 0;
+
+	io_uring_for_each_cqe(&engine->ring, head, cqe)
+	{
+		uint64_t data = io_uring_cqe_get_data64(cqe);
+
+		nr++;
+		if (data & TAG_WATCH) {
+			struct watch *watch =
+				(struct watch *)(uintptr_t)(data & ~(uint64_t)TAG_WATCH);
+
+			watch->armed = false;
+			/* Also after an error: looking once too often is harmless. */
+			*events |= watch->bit;
+		} else {
+			struct disk_io *io = (struct disk_io *)(uintptr_t)data;
+
+			if (engine_account(io, cqe->res))
+				io_list_add(&engine->done, io);
+			else
+				uring_submit(engine, io);
+		}
+	}
+	io_uring_cq_advance(&engine->ring, nr);
+}
+
+static struct disk_io *uring_wait(struct engine *engine, bool block, unsigned *events)
+{
+	*events = 0;
+	do {
+		process_queued(engine);
+		arm_watches(engine);
+		/*
+		 * Without block too: completions that the kernel has deferred to us are only
+		 * handled inside the call.
+		 */
+		if (block && !engine->queued.first && !engine->done.first)
+			io_uring_submit_and_wait(&engine->ring, 1);
+		else
+			io_uring_submit_and_get_events(&engine->ring);
+		reap(engine, events);
+	} while (block && !engine->done.first && !*events);
+	return io_list_take(&engine->done);
+}
+
+const struct engine_ops engine_uring = {
+	.name = "io_uring",
+	.create = uring_create,
+	.destroy = uring_destroy,
+	.submit = uring_submit,
+	.wait = uring_wait,
+};
