@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: GPL-2.0-only
+cli-src :=
+cli-src += cli/console.c
+cli-src += cli/control.c
+cli-src += cli/guests.c
+cli-src += cli/help.c
+cli-src += cli/help_api.c
+cli-src += cli/help_completion.c
+cli-src += cli/help_man.c
+cli-src += cli/info.c
+cli-src += cli/inspect.c
+cli-src += cli/main.c
+cli-src += cli/options.c
+cli-src += cli/output.c
+cli-src += cli/ps.c
+cli-src += cli/run.c
+cli-src += cli/terminal.c
+cli-src += cli/version.c
+cli-src += cli/vm.c

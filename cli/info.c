@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/output.h"
+#include "cli/verb.h"
+#include "cli/vm.h"
+
+struct info_options {
+	bool json;
+};
+
+static const struct field info_fields[] = {
+	{ .name = "json",
+	  .type = FIELD_BOOL,
+	  .offset = offsetof(struct info_options, json),
+	  .help = "print the JSON object that the VM sent" },
+};
+const struct schema info_options_schema = { .name = "info",
+					    .fields = info_fields,
+					    .nr_fields = ARRAY_SIZE(info_fields),
+					    .size = sizeof(struct info_options) };
+
+static void print_line(const char *label, const char *text)
+{
+	printf("%-9s %s\n", label, text);
+}
+
+static void print_cpus(const json_t *info, const json_t *config)
+{
+	const json_t *cpus = json_object_get(config, "cpus");
+	char text[120];
+
+	snprintf(text, sizeof(text), "%llu (sockets %llu, cores %llu, threads %llu)",
+		 (unsigned long long)json_number(info, "cpus"),
+		 (unsigned long long)json_number(cpus, "sockets"),
+		 (unsigned long long)json_number(cpus, "cores"),
+		 (unsigned long long)json_number(cpus, "threads"));
+	print_line("CPUs", text);
+}
+
+static void print_machine(const json_t *info)
+{
+	static const char *const texts[][2] = { { "kernel", "Kernel" },
+						{ "initrd", "Initrd" },
+						{ "cmdline", "Cmdline" } };
+	const json_t *config = json_object_get(info, "config");
+	char text[64];
+
+	print_line("Name", json_text(info, "name", "-"));
+	print_line("State", json_text(info, "state", "-"));
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)json_number(info, "pid"));
+	print_line("PID", text);
+	print_line("Uptime", format_uptime(json_number(info, "uptime_ns"), text, sizeof(text)));
+	print_cpus(info, config);
+	print_line("Memory", format_size(json_number(info, "memory"), text, sizeof(text)));
+	for (unsigned i = 0; i < ARRAY_SIZE(texts); i++)
+		if (*json_text(config, texts[i][0], ""))
+			print_line(texts[i][1], json_text(config, texts[i][0], ""));
+}
+
+/* "hlt 120, io 33, mmio 2": most frequent first. */
+static uint64_t exits_text(const json_t *exits, char *text, size_t len)
+{
+	uint64_t total = 0, below = UINT64_MAX;
+	size_t used = 0;
+
+	text[0] = '\0';
+	for (size_t shown = 0; shown < json_object_size(exits);) {
+		uint64_t most = 0;
+		const char *key;
+		json_t *value;
+
+		json_object_foreach((json_t *)(uintptr_t)exits, key, value)
+		{
+			uint64_t n = json_number(exits, key);
+
+			if (n < below && n > most)
+				most = n;
+		}
+		if (!most)
+			break;
+		json_object_foreach((json_t *)(uintptr_t)exits, key, value)
+		{
+			if (json_number(exits, key) != most)
+				continue;
+			total += most;
+			shown++;
+			if (used < len)
+				used += (size_t)snprintf(text + used, len - used, "%s%s %llu",
+							 used ? ", " : "", key,
+							 (unsigned long long)most);
+		}
+		below = most;
+	}
+	return total;
+}
+
+static int print_vcpus(const json_t *vcpus)
+{
+	struct table table = { .head = { "VCPU", "STATE", "EXITS", "BY REASON" },
+			       .right = { [0] = true, [2] = true },
+			       .nr_columns = 4,
+			       .elastic = 3 };
+	const json_t *vcpu;
+	char text[400];
+	size_t i;
+
+	json_array_foreach(vcpus, i, vcpu)
+	{
+		uint64_t total;
+
+		total = exits_text(json_object_get(vcpu, "exits"), text, sizeof(text));
+		table_addf(&table, "%zu", i);
+		table_add(&table, json_text(vcpu, "state", NULL));
+		table_addf(&table, "%llu", (unsigned long long)total);
+		table_add(&table, text);
+	}
+	if (!i)
+		return 0;
+	putchar('\n');
+	return table_print(&table, stdout);
+}
+
+/* What the device tells, "key=value", flags by name; zero and off say nothing. */
+static void device_text(const json_t *device, char *text, size_t len)
+{
+	size_t used = 0;
+	const char *key;
+	json_t *value;
+
+	text[0] = '\0';
+	json_object_foreach((json_t *)(uintptr_t)device, key, value)
+	{
+		char number[32];
+		const char *shown = json_string_value(value);
+
+		if (!strcmp(key, "type") || used >= len)
+			continue;
+		if (json_is_integer(value) && json_integer_value(value)) {
+			snprintf(number, sizeof(number), "%lld",
+				 (long long)json_integer_value(value));
+			shown = number;
+		}
+		if (json_is_true(value))
+			used += (size_t)snprintf(text + used, len - used, "%s%s", used ? " " : "",
+						 key);
+		else if (shown && *shown)
+			used += (size_t)snprintf(text + used, len - used, "%s%s=%s",
+						 used ? " " : "", key, shown);
+	}
+}
+
+static int print_devices(const json_t *devices)
+{
+	struct table table = { .head = { "DEVICE", "TYPE", "DETAILS" },
+			       .nr_columns = 3,
+			       .elastic = 2 };
+	json_t *device;
+	const char *id;
+	char text[400];
+
+	if (!json_object_size(devices))
+		return 0;
+	json_object_foreach((json_t *)(uintptr_t)devices, id, device)
+	{
+		device_text(device, text, sizeof(text));
+		table_add(&table, id);
+		table_add(&table, json_text(device, "type", NULL));
+		table_add(&table, text);
+	}
+	putchar('\n');
+	return table_print(&table, stdout);
+}
+
+int verb_info(struct invocation *inv)
+{
+	const struct info_options *options = inv->options;
+	char name[CONFIG_NAME_MAX + 1];
+	struct err err = ERR_INIT;
+	json_t *info;
+	int code;
+
+	if (vm_choose(inv, name, sizeof(name), &err) || vm_call(name, "info", NULL, &info, &err))
+		return vm_fail(&err);
+	if (options->json)
+		return print_json(info, false);
+	print_machine(info);
+	code = print_vcpus(json_object_get(info, "vcpus"));
+	if (!code)
+		code = print_devices(json_object_get(info, "devices"));
+	json_decref(info);
+	return code;
+}
