@@ -37,6 +37,7 @@ static void on_input_timer(struct loop_timer *timer)
 {
 	struct console *console = container_of(timer, struct console, input_timer);
 
+	console->input_due = false;
 	primary_input_pump(console);
 	clients_pump_input(console);
 }
@@ -56,9 +57,12 @@ static void on_wake(struct loop_source *source, uint32_t events KEEL_UNUSED)
 		clients_gather(console);
 	if (flags & WAKE_WRITABLE && console->port.on_writable)
 		console->port.on_writable(console->port.ctx);
-	if (flags & WAKE_INPUT &&
-	    loop_timer_arm(console->loop, &console->input_timer, INPUT_PACE_NS, &ignored))
-		on_input_timer(&console->input_timer);
+	/* Never put off: a guest that asks more often than the pace would get nothing, for ever. */
+	if (flags & WAKE_INPUT && !console->input_due) {
+		console->input_due = true;
+		if (loop_timer_arm(console->loop, &console->input_timer, INPUT_PACE_NS, &ignored))
+			on_input_timer(&console->input_timer);
+	}
 	/* Last: the callback may begin to take the machine down. */
 	if (flags & WAKE_PRIMARY_FAILED) {
 		log_warn("console: output ends here: %s", strerror(console->primary_error));

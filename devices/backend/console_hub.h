@@ -65,6 +65,7 @@ struct console {
 	_Atomic unsigned wake_flags;
 	struct console_primary primary;
 	struct loop_timer input_timer; /* the port has room again */
+	bool input_due;                /* the timer is armed; loop thread only */
 	struct console_listener listeners[CONSOLE_MAX_SOCKETS];
 	struct loop_timer accept_retry;
 	struct console_client clients[CONSOLE_MAX_CLIENTS];
