@@ -2,6 +2,10 @@
 base-src :=
 base-src += base/bug.c
 base-src += base/config.c
+base-src += base/config_devices.c
+base-src += base/config_finish.c
+base-src += base/config_memory.c
+base-src += base/config_tables.c
 base-src += base/crc32c.c
 base-src += base/err.c
 base-src += base/json_text.c

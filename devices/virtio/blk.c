@@ -170,16 +170,7 @@ static const struct virtio_ops blk_ops = {
 	.destroy = blk_destroy,
 };
 
-static const struct device_ops blk_dev_ops = {
-	.type = "virtio-blk",
-	.reset = virtio_dev_reset,
-	.quiesce = virtio_dev_quiesce,
-	.start = virtio_dev_start,
-	.save = virtio_dev_save,
-	.load = virtio_dev_load,
-	.info = virtio_dev_info,
-	.destroy = virtio_dev_destroy,
-};
+static const struct device_ops blk_dev_ops = VIRTIO_DEV_OPS("virtio-blk");
 
 /* What the device needs besides its virtio part. */
 static int open_parts(struct virtio_blk *blk, const char *id, const struct disk_options *options,

@@ -164,16 +164,7 @@ static const struct virtio_ops rng_ops = {
 	.destroy = rng_destroy,
 };
 
-static const struct device_ops rng_dev_ops = {
-	.type = "virtio-rng",
-	.reset = virtio_dev_reset,
-	.quiesce = virtio_dev_quiesce,
-	.start = virtio_dev_start,
-	.save = virtio_dev_save,
-	.load = virtio_dev_load,
-	.info = virtio_dev_info,
-	.destroy = virtio_dev_destroy,
-};
+static const struct device_ops rng_dev_ops = VIRTIO_DEV_OPS("virtio-rng");
 
 int virtio_rng_create(struct machine_bus *bus, struct device **list_tail, struct err *err)
 {

@@ -18,7 +18,8 @@
 #include "keel/device.h"
 #include "keel/sync.h"
 
-#define VIRTIO_MAX_QUEUES 8
+/* Eight queue pairs and a control queue, or two queues for each of 16 console ports. */
+#define VIRTIO_MAX_QUEUES 34
 #define VIRTIO_NO_VECTOR  0xffff
 
 struct virtio_device;
@@ -134,6 +135,14 @@ KEEL_NODISCARD int virtio_dev_save(struct device *dev, struct state_buf *buf, st
 KEEL_NODISCARD int virtio_dev_load(struct device *dev, struct state_view *view, struct err *err);
 json_t *virtio_dev_info(struct device *dev);
 void virtio_dev_destroy(struct device *dev);
+
+/* The table of a device that is all virtio. */
+#define VIRTIO_DEV_OPS(name)                                                                       \
+	{                                                                                          \
+		.type = name, .reset = virtio_dev_reset, .quiesce = virtio_dev_quiesce,            \
+		.start = virtio_dev_start, .save = virtio_dev_save, .load = virtio_dev_load,       \
+		.info = virtio_dev_info, .destroy = virtio_dev_destroy                             \
+	}
 
 /* virtio.c, for virtio_state.c: resolves the enabled queues; NULL or why not. */
 KEEL_NODISCARD const char *virtio_attach_queues(struct virtio_device *vdev, unsigned *bad_queue);
