@@ -169,7 +169,7 @@ static int load_one(struct device *dev, struct state_view *view, struct err *err
 	return dev->ops->load(dev, view, err);
 }
 
-int devices_load(struct device_list *list, struct state_view *view, struct err *err)
+static int load_all(struct device_list *list, struct state_view *view, struct err *err)
 {
 	struct list_head head;
 	uint32_t nr = 0;
@@ -188,6 +188,27 @@ int devices_load(struct device_list *list, struct state_view *view, struct err *
 			return err_wrap(err, "cannot load %s", dev->id);
 	}
 	return 0;
+}
+
+/* Each device alone is atomic; the list is, too, because those already loaded go back. */
+int devices_load(struct device_list *list, struct state_view *view, struct err *err)
+{
+	const struct state_view given = *view;
+	struct state_buf before = { 0 };
+	int ret = devices_save(list, &before, err);
+
+	if (!ret) {
+		ret = load_all(list, view, err);
+		if (ret) {
+			struct state_view back = { before.data, before.len };
+
+			*view = given;
+			/* What a device said of itself a moment ago it must accept. */
+			BUG_ON(load_all(list, &back, NULL));
+		}
+	}
+	state_buf_free(&before);
+	return ret;
 }
 
 json_t *devices_info(struct device_list *list)

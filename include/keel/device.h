@@ -61,6 +61,7 @@ void devices_reset(struct device_list *list);
 void devices_quiesce(struct device_list *list);
 void devices_start(struct device_list *list);
 KEEL_NODISCARD int devices_save(struct device_list *list, struct state_buf *buf, struct err *err);
+/* All devices or none: on failure every device and *view are as before. Quiesced only. */
 KEEL_NODISCARD int devices_load(struct device_list *list, struct state_view *view, struct err *err);
 json_t *devices_info(struct device_list *list);
 /* Presses the power button: the guest is asked to shut down. */
