@@ -8,6 +8,7 @@
 #include "runtime/machine.h"
 #include "runtime/print.h"
 #include "runtime/smp.h"
+#include "runtime/ring0.h"
 #include "runtime/x86.h"
 #include "cpuid/topology.h"
 

@@ -4,6 +4,7 @@
 #include "runtime/apic.h"
 #include "runtime/args.h"
 #include "runtime/print.h"
+#include "runtime/ring0.h"
 #include "runtime/x86.h"
 
 #define HTT        (1u << 28)

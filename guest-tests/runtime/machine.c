@@ -7,6 +7,7 @@
 #include "runtime/acpi.h"
 #include "runtime/args.h"
 #include "runtime/print.h"
+#include "runtime/ring0.h"
 #include "runtime/x86.h"
 
 #define START_INFO_MAGIC 0x336ec578

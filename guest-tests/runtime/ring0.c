@@ -65,3 +65,13 @@ uint64_t ring0_control(uint64_t which, uint64_t unused1, uint64_t unused2)
 		__asm__ volatile("movq %%cr4, %0" : "=r"(value));
 	return value;
 }
+
+uint64_t ring0_cpuid(uint64_t leaf, uint64_t sub, uint64_t regs)
+{
+	struct cpuid_regs *r = (struct cpuid_regs *)(uintptr_t)regs;
+
+	__asm__ volatile("cpuid"
+			 : "=a"(r->eax), "=b"(r->ebx), "=c"(r->ecx), "=d"(r->edx)
+			 : "a"((uint32_t)leaf), "c"((uint32_t)sub));
+	return 0;
+}

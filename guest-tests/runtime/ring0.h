@@ -28,6 +28,7 @@ ring0_fn ring0_wait;     /* address of a uint32_t, value: halts while they are e
 ring0_fn ring0_halt;     /* for ever, interrupts off */
 ring0_fn ring0_drop_idt; /* the next exception is a triple fault */
 ring0_fn ring0_control;  /* 0 or 4: reads CR0 or CR4 */
+ring0_fn ring0_cpuid;    /* leaf, subleaf, address of a struct cpuid_regs */
 
 static inline uint64_t rdmsr(uint32_t msr)
 {
@@ -37,6 +38,22 @@ static inline uint64_t rdmsr(uint32_t msr)
 static inline void wrmsr(uint32_t msr, uint64_t value)
 {
 	ring0_call(ring0_wrmsr, msr, value, 0);
+}
+
+struct cpuid_regs {
+	uint32_t eax, ebx, ecx, edx;
+};
+
+/*
+ * In ring 0, where every kind of KVM answers with what the VMM set. Where ring 3 runs natively
+ * without CPUID faulting, the instruction tells of the host's CPU there: another APIC id each time.
+ */
+static inline struct cpuid_regs cpuid(uint32_t leaf, uint32_t sub)
+{
+	struct cpuid_regs r;
+
+	ring0_call(ring0_cpuid, leaf, sub, (uint64_t)(uintptr_t)&r);
+	return r;
 }
 
 #endif

@@ -5,10 +5,6 @@
 
 #include <stdint.h>
 
-struct cpuid_regs {
-	uint32_t eax, ebx, ecx, edx;
-};
-
 static inline void outb(uint16_t port, uint8_t value)
 {
 	__asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port) : "memory");
@@ -60,16 +56,6 @@ static inline uint64_t tsc_read(void)
 static inline void cpu_pause(void)
 {
 	__asm__ volatile("pause" : : : "memory");
-}
-
-static inline struct cpuid_regs cpuid(uint32_t leaf, uint32_t sub)
-{
-	struct cpuid_regs r;
-
-	__asm__ volatile("cpuid"
-			 : "=a"(r.eax), "=b"(r.ebx), "=c"(r.ecx), "=d"(r.edx)
-			 : "a"(leaf), "c"(sub));
-	return r;
 }
 
 /* Device registers: one access of exactly this width. */
