@@ -54,6 +54,15 @@ static int finish_console(struct console_config *console, struct err *err)
 	return 0;
 }
 
+int config_check_limits(const struct limits_config *limits, struct err *err)
+{
+	if (limits->bytes_burst && !limits->bytes)
+		return err_set(err, EINVAL, "burst-bytes needs limit-bytes");
+	if (limits->ops_burst && !limits->ops)
+		return err_set(err, EINVAL, "burst-ops needs limit-ops");
+	return 0;
+}
+
 /* A name becomes part of file names and of tables: letters, digits, and . _ - inside. */
 static int check_name(const char *name, struct err *err)
 {

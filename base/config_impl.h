@@ -13,6 +13,44 @@
 					    .nr_fields = ARRAY_SIZE(id##_fields),                  \
 					    .size = sizeof(struct type) }
 
+/*
+ * The rows of a struct limits_config that is the member `member` of struct `type`. noun: what an
+ * operation is ("requests", "packets").
+ */
+#define LIMITS_FIELDS(type, member, noun)                                                          \
+	{ .name = "limit-bytes",                                                                   \
+	  .type = FIELD_SIZE,                                                                      \
+	  .offset = offsetof(struct type, member.bytes),                                           \
+	  .min = 1,                                                                                \
+	  .max = UINT64_C(1) << 50,                                                                \
+	  .metavar = "SIZE",                                                                       \
+	  .help = "at most so many bytes per second" },                                            \
+		{ .name = "limit-ops",                                                             \
+		  .type = FIELD_U64,                                                               \
+		  .offset = offsetof(struct type, member.ops),                                     \
+		  .min = 1,                                                                        \
+		  .max = UINT64_C(1) << 40,                                                        \
+		  .metavar = "N",                                                                  \
+		  .help = "at most so many " noun " per second" },                                 \
+		{ .name = "burst-bytes",                                                           \
+		  .type = FIELD_SIZE,                                                              \
+		  .offset = offsetof(struct type, member.bytes_burst),                             \
+		  .min = 1,                                                                        \
+		  .max = UINT64_C(1) << 50,                                                        \
+		  .metavar = "SIZE",                                                               \
+		  .help = "bytes that may come at once after a rest; without it a tenth of "       \
+			  "limit-bytes" },                                                         \
+	{                                                                                          \
+		.name = "burst-ops", .type = FIELD_U64,                                            \
+		.offset = offsetof(struct type, member.ops_burst), .min = 1,                       \
+		.max = UINT64_C(1) << 40, .metavar = "N",                                          \
+		.help = noun                                                                       \
+			" that may come at once after a rest; without it a tenth of limit-ops"     \
+	}
+
+/* For config_finish(): a burst without its limit is refused. */
+KEEL_NODISCARD int config_check_limits(const struct limits_config *limits, struct err *err);
+
 extern const char *const console_mode_names[];
 
 #endif

@@ -14,6 +14,7 @@ devices-src += devices/msix.c
 devices-src += devices/pci.c
 devices-src += devices/pci_host.c
 devices-src += devices/power.c
+devices-src += devices/ratelimit.c
 devices-src += devices/rtc.c
 devices-src += devices/serial.c
 devices-src += devices/table.c

@@ -162,6 +162,14 @@ enum virtq_result virtq_pop(struct virtq *q, struct virtq_chain *chain)
 	return VIRTQ_CHAIN;
 }
 
+void virtq_unpop(struct virtq *q, uint16_t head)
+{
+	BUG_ON(head >= q->size || !in_flight(q, head));
+	q->in_flight[head / 64] &= ~(UINT64_C(1) << head % 64);
+	q->nr_in_flight--;
+	q->next_avail--;
+}
+
 void virtq_push(struct virtq *q, uint16_t head, uint32_t written)
 {
 	uint8_t *elem;

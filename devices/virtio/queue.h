@@ -95,6 +95,11 @@ static inline const char *virtq_broken(const struct virtq *q)
 
 /* EMPTY also on a queue that is not attached. */
 KEEL_NODISCARD enum virtq_result virtq_pop(struct virtq *q, struct virtq_chain *chain);
+/*
+ * Puts the chain of the last virtq_pop() back, unseen: for a device that may not serve it yet (rate
+ * limit, no buffer). Nothing may have been popped or pushed in between.
+ */
+void virtq_unpop(struct virtq *q, uint16_t head);
 /* Breaks the queue for a reason that the device found: a static string. */
 void virtq_break(struct virtq *q, const char *why);
 /* The driver added something that virtq_pop() has not taken. One load. */

@@ -30,6 +30,12 @@ struct cpus_config {
 	uint32_t sockets, cores, threads;
 };
 
+/* Rate limits of a device (devices/ratelimit.h), in every option that has them. 0: none. */
+struct limits_config {
+	uint64_t bytes, ops; /* per second */
+	uint64_t bytes_burst, ops_burst;
+};
+
 /* --disk */
 struct disk_config {
 	char *path;
