@@ -24,7 +24,7 @@ static unsigned *counter(const struct config_section *section, void *cfg)
 
 static unsigned count_of(const struct config_section *section, const struct machine_config *cfg)
 {
-	if (section->max == 1)
+	if (!config_section_is_list(section))
 		return 1;
 	return *(const unsigned *)(const void *)((const char *)cfg + section->count_offset);
 }
@@ -33,7 +33,7 @@ int config_init(struct machine_config *cfg, struct err *err)
 {
 	memset(cfg, 0, sizeof(*cfg));
 	for (unsigned s = 0; s < config_nr_sections; s++) {
-		int ret = config_sections[s].max > 1
+		int ret = config_section_is_list(&config_sections[s])
 				  ? 0
 				  : schema_defaults(config_sections[s].schema,
 						    element(&config_sections[s], cfg, 0), err);
@@ -71,7 +71,7 @@ int config_copy(const struct machine_config *from, struct machine_config *to, st
 				config_free(to);
 				return ret;
 			}
-			if (section->max > 1)
+			if (config_section_is_list(section))
 				*counter(section, to) = i + 1;
 		}
 	}
@@ -100,7 +100,7 @@ static int section_from_json(const struct config_section *section, struct machin
 	json_t *item;
 	int ret = 0;
 
-	if (section->max == 1)
+	if (!config_section_is_list(section))
 		ret = schema_from_json(section->schema, element(section, cfg, 0), json, err);
 	else if (!json_is_array(json))
 		ret = add_element(section, cfg, json, err);
@@ -229,7 +229,7 @@ static json_t *section_to_json(const struct config_section *section,
 	const char *base = (const char *)cfg + section->offset;
 	json_t *list;
 
-	if (section->max == 1)
+	if (!config_section_is_list(section))
 		return schema_to_json(section->schema, base);
 	list = json_array();
 	for (unsigned i = 0; list && i < count_of(section, cfg); i++) {

@@ -69,7 +69,9 @@ static void print_config(void)
 		if (!section->option)
 			continue;
 		printf("\n`%s`: %s\n\n", section->option,
-		       section->max > 1 ? "one object, or an array of them" : "one object");
+		       section->max > 1                  ? "one object, or an array of them"
+		       : config_section_is_list(section) ? "one object, or none"
+							 : "one object");
 		print_fields(section->schema);
 	}
 }

@@ -187,7 +187,7 @@ static int apply_section(struct machine_config *cfg, const struct option_use *us
 	unsigned *count;
 	int ret;
 
-	if (section->max <= 1)
+	if (!config_section_is_list(section))
 		return schema_parse_kv(section->schema, base, use->value, err);
 	count = (unsigned *)(void *)((char *)cfg + section->count_offset);
 	if (*count >= section->max)

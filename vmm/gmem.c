@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define WORD_BITS 64
 
@@ -59,6 +60,13 @@ int gmem_add(struct gmem *mem, const struct gmem_region *region, struct err *err
 			       "memory region at 0x%" PRIx64 ", length 0x%" PRIx64
 			       ", is empty or not page aligned",
 			       start, region->len);
+	if (region->page_size & (region->page_size - 1) ||
+	    (region->page_size && (start % region->page_size || region->len % region->page_size ||
+				   (uintptr_t)region->host % region->page_size)))
+		return err_set(err, EINVAL,
+			       "memory region at 0x%" PRIx64 ", length 0x%" PRIx64
+			       ", is not aligned to its pages of 0x%" PRIx64,
+			       start, region->len, region->page_size);
 	if (region->len - 1 > UINT64_MAX - start)
 		return err_set(err, EINVAL, "memory region at 0x%" PRIx64 " wraps around", start);
 
@@ -206,6 +214,32 @@ bool gmem_write(struct gmem *mem, struct gpa gpa, const void *src, uint64_t len)
 	/* After the copy: a collector that came before it finds the page again next time. */
 	gmem_dirty(mem, gpa, len);
 	return true;
+}
+
+int gmem_discard(struct gmem *mem, struct gpa gpa, uint64_t len, uint64_t *given, struct err *err)
+{
+	uint64_t offset, first, end, page;
+	struct area *area;
+
+	BUG_ON(!mem->sealed);
+	*given = 0;
+	area = find_area(mem, gpa, len, &offset);
+	if (!area)
+		return err_set(err, EFAULT,
+			       "[0x%" PRIx64 ", +0x%" PRIx64 ") does not lie in one memory region",
+			       gpa.v, len);
+	page = area->region.page_size ? area->region.page_size : GUEST_PAGE_SIZE;
+	first = ALIGN_UP(offset, page);
+	end = ALIGN_DOWN(offset + len, page);
+	if (first >= end)
+		return 0;
+	if (madvise((uint8_t *)area->region.host + first, end - first,
+		    area->region.shared ? MADV_REMOVE : MADV_DONTNEED) < 0)
+		return err_sys(err, "cannot give guest memory back to the host");
+	/* After the fact, as for a write: the content that migration sent is not the last one. */
+	mark(area, first, end - first);
+	*given = end - first;
+	return 0;
 }
 
 uint64_t gmem_bitmap_words(const struct gmem *mem, unsigned index)

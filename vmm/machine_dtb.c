@@ -149,16 +149,16 @@ static void write_field(struct writer *w, const struct field *field, const void 
 
 static unsigned section_count(const struct config_section *section, const void *cfg)
 {
-	return section->max > 1 ? *(const unsigned *)(const void *)((const char *)cfg +
-								    section->count_offset)
-				: 1;
+	if (!config_section_is_list(section))
+		return 1;
+	return *(const unsigned *)(const void *)((const char *)cfg + section->count_offset);
 }
 
 static void node_name(char *buf, size_t len, const struct config_section *section, unsigned index)
 {
 	const char *name = section->option ? section->option : "general";
 
-	if (section->max > 1)
+	if (config_section_is_list(section))
 		snprintf(buf, len, "%s@%x", name, index);
 	else
 		snprintf(buf, len, "%s", name);
@@ -312,7 +312,7 @@ static int read_section(const void *fdt, int parent, const struct config_section
 		node = fdt_subnode_offset(fdt, parent, name);
 		if (node < 0)
 			break;
-		if (section->max > 1) {
+		if (config_section_is_list(section)) {
 			ret = schema_defaults(section->schema, element, err);
 			if (ret)
 				return ret;
@@ -324,7 +324,7 @@ static int read_section(const void *fdt, int parent, const struct config_section
 		if (ret)
 			return err_wrap(err, "machine.dtb: /keel/%s", name);
 	}
-	if (section->max == 1 && nr == 0)
+	if (!config_section_is_list(section) && nr == 0)
 		return err_set(err, EBADMSG, "machine.dtb: /keel/%s is missing", name);
 	return 0;
 }

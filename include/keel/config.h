@@ -78,11 +78,17 @@ struct config_section {
 	const char *option; /* "memory"; NULL: the fields are options of their own */
 	const struct schema *schema;
 	size_t offset;       /* of the struct, or of element 0 */
-	size_t count_offset; /* of the unsigned that counts elements, where max > 1 */
-	unsigned max;        /* 1: exactly one */
+	size_t count_offset; /* of the unsigned that counts elements; 0: always exactly one */
+	unsigned max;        /* 1 with a counter: one or none */
 };
 extern const struct config_section config_sections[];
 extern const unsigned config_nr_sections;
+
+/* The machine has from none to max of these; otherwise exactly one. */
+static inline bool config_section_is_list(const struct config_section *section)
+{
+	return section->count_offset != 0;
+}
 
 KEEL_NODISCARD int config_init(struct machine_config *cfg, struct err *err);
 void config_free(struct machine_config *cfg);

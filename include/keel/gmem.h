@@ -41,6 +41,10 @@ struct gmem_region {
 	void *host;     /* mapping that the caller owns and keeps until after gmem_destroy() */
 	uint32_t slot;  /* KVM memslot number */
 	uint32_t node;  /* guest NUMA node */
+	/* Of the host's pages behind it, a power of two; 0: GUEST_PAGE_SIZE. gpa, len and host are
+	 * aligned to it. Transparent huge pages don't count: the host splits them. */
+	uint64_t page_size;
+	bool shared; /* a shared mapping of a memory file; otherwise private and anonymous */
 };
 
 KEEL_NODISCARD int gmem_create(struct gmem **out, struct err *err);
@@ -67,6 +71,14 @@ void gmem_dirty(struct gmem *mem, struct gpa gpa, uint64_t len);
 /* One copy out of or into guest memory; false (nothing copied) where gmem_slice() says NULL. */
 KEEL_NODISCARD bool gmem_read(struct gmem *mem, struct gpa gpa, void *dst, uint64_t len);
 KEEL_NODISCARD bool gmem_write(struct gmem *mem, struct gpa gpa, const void *src, uint64_t len);
+
+/*
+ * Gives [gpa, gpa + len), which lies inside one region, back to the host as far as it covers whole
+ * host pages; these read zero from then on and are marked dirty. *given: bytes given back. -EFAULT
+ * where gmem_slice() says NULL; -errno when the host refuses, what was given then is unknown.
+ */
+KEEL_NODISCARD int gmem_discard(struct gmem *mem, struct gpa gpa, uint64_t len, uint64_t *given,
+				struct err *err);
 
 /*
  * The host side's dirty log of region `index`, one bit per page, 64 per word. collect() ORs the

@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include <cmocka.h>
 
@@ -321,12 +322,96 @@ static void test_concurrent_marking(void **state)
 	gmem_destroy(race.mem);
 }
 
+#define HUGE (UINT64_C(2) << 20)
+
+/* Anonymous or shared memory of 8 MiB, all 0x77, whose start is aligned to HUGE. */
+static struct gmem *filled(bool shared, uint64_t page_size, uint8_t **host)
+{
+	uint64_t len = 4 * HUGE;
+	struct gmem_region region = {
+		.gpa = GPA(HUGE), .len = len, .page_size = page_size, .shared = shared
+	};
+	uint8_t *map =
+		mmap(NULL, len + HUGE, PROT_READ | PROT_WRITE,
+		     (shared ? MAP_SHARED : MAP_PRIVATE) | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	struct gmem *mem;
+
+	assert_ptr_not_equal(map, MAP_FAILED);
+	region.host = *host = (uint8_t *)ALIGN_UP((uintptr_t)map, HUGE);
+	memset(*host, 0x77, len);
+	assert_int_equal(gmem_create(&mem, NULL), 0);
+	assert_int_equal(gmem_add(mem, &region, NULL), 0);
+	assert_int_equal(gmem_seal(mem, NULL), 0);
+	return mem;
+}
+
+static unsigned resident_pages(uint8_t *host, uint64_t len)
+{
+	unsigned char in_core[4 * HUGE / GUEST_PAGE_SIZE];
+	unsigned n = 0;
+
+	assert_int_equal(mincore(host, len, in_core), 0);
+	for (uint64_t i = 0; i < len / GUEST_PAGE_SIZE; i++)
+		n += in_core[i] & 1;
+	return n;
+}
+
+/* [from, from + len) given back: zero and dirty inside, untouched outside. */
+static void check_discarded(struct gmem *mem, uint8_t *host, uint64_t from, uint64_t len)
+{
+	uint64_t bitmap[4 * HUGE / GUEST_PAGE_SIZE / 64] = { 0 };
+
+	assert_int_equal(resident_pages(host + from, len), 0);
+	gmem_collect_dirty(mem, 0, bitmap);
+	for (uint64_t at = 0; at < 4 * HUGE; at += GUEST_PAGE_SIZE) {
+		uint64_t page = at / GUEST_PAGE_SIZE;
+		bool inside = at >= from && at < from + len;
+
+		assert_int_equal(bitmap[page / 64] >> page % 64 & 1, inside);
+		assert_int_equal(host[at], inside ? 0 : 0x77);
+		assert_int_equal(host[at + 4095], inside ? 0 : 0x77);
+	}
+}
+
+static void test_discard(void **state)
+{
+	(void)state;
+	for (unsigned shared = 0; shared < 2; shared++) {
+		struct err err = ERR_INIT;
+		uint64_t given;
+		uint8_t *host;
+		struct gmem *mem = filled(shared, 0, &host);
+
+		/* Only whole pages: the first and the last are kept. */
+		assert_int_equal(gmem_discard(mem, GPA(HUGE + 4095), 3 * 4096, &given, &err), 0);
+		assert_int_equal(given, 2 * 4096);
+		check_discarded(mem, host, 4096, 2 * 4096);
+		memset(host, 0x77, 4 * 4096);
+		assert_int_equal(gmem_discard(mem, GPA(HUGE + 1), 4095, &given, &err), 0);
+		assert_int_equal(given, 0);
+		check_discarded(mem, host, 0, 0);
+		assert_int_equal(gmem_discard(mem, GPA(HUGE), 5 * HUGE, &given, &err), -EFAULT);
+		assert_int_equal(gmem_discard(mem, GPA(0), 4096, &given, &err), -EFAULT);
+		assert_int_equal(gmem_discard(mem, GPA(UINT64_MAX), 4096, &given, &err), -EFAULT);
+		gmem_destroy(mem);
+		munmap(host, 4 * HUGE);
+
+		mem = filled(shared, HUGE, &host);
+		assert_int_equal(gmem_discard(mem, GPA(HUGE + 4096), 2 * HUGE, &given, &err), 0);
+		assert_int_equal(given, HUGE);
+		check_discarded(mem, host, HUGE, HUGE);
+		gmem_destroy(mem);
+		munmap(host, 4 * HUGE);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_model),
 		cmocka_unit_test(test_refused_regions),
 		cmocka_unit_test(test_concurrent_marking),
+		cmocka_unit_test(test_discard),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
