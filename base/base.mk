@@ -20,4 +20,5 @@ base-src += base/schema_json.c
 base-src += base/state.c
 base-src += base/sync.c
 base-src += base/text.c
+base-src += base/thread.c
 base-src += base/vms.c

@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include "devices/iothread.h"
 
-#include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdint.h>
-#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -39,30 +35,12 @@ static void *thread_main(void *arg)
 	return NULL;
 }
 
-static int spawn(struct iothread *io, const char *name, struct err *err)
+int iothread_create(struct iothread *io, enum thread_role role, const char *name,
+		    void (*run)(void *ctx), void *ctx, struct err *err)
 {
-	sigset_t all, old;
-	pthread_attr_t attr;
-	int ret;
-
-	/* Signals belong to the control thread. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, STACK_SIZE);
-	ret = pthread_create(&io->thread, &attr, thread_main, io);
-	pthread_attr_destroy(&attr);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (ret)
-		return err_set(err, ret, "cannot create the I/O thread %s: %s", name,
-			       strerror(ret));
-	pthread_setname_np(io->thread, name);
-	return 0;
-}
-
-int iothread_create(struct iothread *io, const char *name, void (*run)(void *ctx), void *ctx,
-		    struct err *err)
-{
+	const struct thread_spec spec = {
+		.role = role, .name = name, .stack = STACK_SIZE, .fn = thread_main, .arg = io
+	};
 	int ret;
 
 	*io = (struct iothread){ .run = run, .ctx = ctx, .parked = true };
@@ -72,7 +50,7 @@ int iothread_create(struct iothread *io, const char *name, void (*run)(void *ctx
 		return err_sys(err, "cannot create an eventfd for the I/O thread %s", name);
 	mutex_init(&io->lock);
 	cond_init(&io->cond);
-	ret = spawn(io, name, err);
+	ret = thread_start(&io->thread, &spec, err);
 	if (ret) {
 		cond_destroy(&io->cond);
 		mutex_destroy(&io->lock);
@@ -116,7 +94,7 @@ void iothread_destroy(struct iothread *io)
 	if (!io->created)
 		return;
 	set_want(io, IOTHREAD_EXIT);
-	pthread_join(io->thread, NULL);
+	thread_join(&io->thread);
 	cond_destroy(&io->cond);
 	mutex_destroy(&io->lock);
 	close(io->wake_fd);

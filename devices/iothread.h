@@ -12,11 +12,12 @@
 
 #include "keel/err.h"
 #include "keel/sync.h"
+#include "keel/thread.h"
 
 enum iothread_want { IOTHREAD_PARK, IOTHREAD_RUN, IOTHREAD_EXIT };
 
 struct iothread {
-	pthread_t thread;
+	struct thread thread;
 	bool created;
 	int wake_fd;
 	void (*run)(void *ctx);
@@ -27,9 +28,9 @@ struct iothread {
 	struct cond cond;
 };
 
-/* Starts parked. name: at most 15 characters, shown by ps and top. */
-KEEL_NODISCARD int iothread_create(struct iothread *io, const char *name, void (*run)(void *ctx),
-				   void *ctx, struct err *err);
+/* Starts parked. role decides what the sandbox lets it do; name: as in keel/thread.h. */
+KEEL_NODISCARD int iothread_create(struct iothread *io, enum thread_role role, const char *name,
+				   void (*run)(void *ctx), void *ctx, struct err *err);
 /* Parks, ends and joins. Accepts a zeroed struct. */
 void iothread_destroy(struct iothread *io);
 void iothread_run(struct iothread *io);

@@ -208,7 +208,8 @@ void machine_destroy(struct machine *machine)
 {
 	if (!machine)
 		return;
-	if (machine->vcpus)
+	/* One that never ran has nothing to stop, and its threads may be held still. */
+	if (machine->vcpus && machine->state != MACHINE_CREATED)
 		vcpus_pause(machine->vcpus);
 	devices_quiesce(&machine->devices);
 	vcpus_destroy(machine->vcpus);

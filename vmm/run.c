@@ -11,6 +11,7 @@
 #include "keel/console.h"
 #include "keel/log.h"
 #include "keel/rundir.h"
+#include "keel/thread.h"
 #include "keel/vmm.h"
 #include "vmm/api.h"
 #include "vmm/machine_impl.h"
@@ -233,7 +234,11 @@ int vmm_run(const struct machine_config *cfg, const struct vmm_options *options,
 	int ret;
 
 	pthread_sigmask(SIG_BLOCK, NULL, &session.old_mask);
+	/* Acquire, drop, run: what set-up starts begins when there is nothing left to drop. */
+	threads_hold();
 	ret = set_up(&session, err);
+	if (!ret)
+		ret = threads_release(err);
 	if (!ret) {
 		if (options->on_ready)
 			options->on_ready(options->ctx);

@@ -2,7 +2,6 @@
 #include "vmm/vcpu.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -15,6 +14,7 @@
 
 #include "keel/clock.h"
 #include "keel/sync.h"
+#include "keel/thread.h"
 #include "vmm/vcpu_exit.h"
 #include "vmm/x86/cpu_state.h"
 
@@ -28,8 +28,7 @@ struct vcpu {
 	int fd;
 	struct kvm_run *run;
 	bool pending; /* KVM completes an access at the next KVM_RUN; the thread's own */
-	bool started;
-	pthread_t thread;
+	struct thread thread;
 	_Atomic pid_t tid;
 	/* Written by the thread alone, read by anybody. */
 	_Atomic uint64_t exits[EXIT_REASONS];
@@ -133,11 +132,7 @@ static bool follow_goal(struct vcpu *vcpu)
 static void *vcpu_thread(void *arg)
 {
 	struct vcpu *vcpu = arg;
-	sigset_t mask;
 
-	sigfillset(&mask);
-	sigdelset(&mask, KICK_SIGNAL);
-	pthread_sigmask(SIG_SETMASK, &mask, NULL);
 	atomic_store(&vcpu->tid, (pid_t)syscall(SYS_gettid));
 	while (follow_goal(vcpu)) {
 		/* Cleared before the goal is read again: see the kick's order in the header. */
@@ -156,7 +151,7 @@ static void kick_all(struct vcpus *set)
 		struct vcpu *vcpu = &set->vcpu[i];
 		pid_t tid = atomic_load(&vcpu->tid);
 
-		if (!vcpu->started)
+		if (!thread_is_live(&vcpu->thread))
 			continue;
 		__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
 		/* Without a tid the thread has not read the goal yet, and will. */
@@ -229,22 +224,22 @@ static int create_one(struct vcpu *vcpu, const struct cpus_config *cpus, struct 
 
 static int start_thread(struct vcpu *vcpu, struct err *err)
 {
-	pthread_attr_t attr;
-	char name[16];
+	char name[THREAD_NAME_MAX];
+	const struct thread_spec spec = {
+		.role = THREAD_VCPU,
+		.name = name,
+		.stack = STACK_SIZE,
+		.wake_signal = KICK_SIGNAL,
+		.fn = vcpu_thread,
+		.arg = vcpu,
+	};
 	int ret;
 
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, STACK_SIZE);
-	ret = pthread_create(&vcpu->thread, &attr, vcpu_thread, vcpu);
-	pthread_attr_destroy(&attr);
-	if (ret)
-		return err_set(err, ret, "cannot start the thread of vCPU %u: %s", vcpu->index,
-			       strerror(ret));
-	vcpu->started = true;
-	vcpu->set->running++;
 	snprintf(name, sizeof(name), "vcpu%u", vcpu->index);
-	pthread_setname_np(vcpu->thread, name);
-	return 0;
+	ret = thread_start(&vcpu->thread, &spec, err);
+	if (!ret)
+		vcpu->set->running++;
+	return ret;
 }
 
 int vcpus_create(struct vcpus **out, const struct vcpu_host *host, const struct cpus_config *cpus,
@@ -297,8 +292,7 @@ void vcpus_destroy(struct vcpus *set)
 	for (unsigned i = 0; i < set->nr; i++) {
 		struct vcpu *vcpu = &set->vcpu[i];
 
-		if (vcpu->started)
-			pthread_join(vcpu->thread, NULL);
+		thread_join(&vcpu->thread);
 		if (vcpu->run)
 			munmap(vcpu->run, set->host.kvm->run_size);
 		if (vcpu->fd >= 0)

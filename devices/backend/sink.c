@@ -4,8 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +11,7 @@
 
 #include "keel/clock.h"
 #include "keel/sync.h"
+#include "keel/thread.h"
 
 #define CHUNK       4096
 #define STACK_BYTES (64 * 1024)
@@ -21,7 +20,7 @@
 struct sink {
 	struct sink_source source;
 	int fd; /* our own copy: an abandoned write must not end up in somebody else's file */
-	pthread_t thread;
+	struct thread thread;
 	struct mutex lock; /* guards the flags */
 	struct cond cond;
 	bool kicked;   /* there may be something to take */
@@ -108,7 +107,6 @@ static void *sink_thread(void *arg)
 	bool abandoned;
 	int error = 0;
 
-	pthread_setname_np(pthread_self(), "console");
 	do {
 		size_t n;
 
@@ -127,32 +125,17 @@ static void *sink_thread(void *arg)
 	return NULL;
 }
 
-static int start_thread(struct sink *sink)
-{
-	static const int crashes[] = { SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL };
-	sigset_t all, before;
-	pthread_attr_t attr;
-	int error;
-
-	error = pthread_attr_init(&attr);
-	if (error)
-		return error;
-	pthread_attr_setstacksize(&attr, STACK_BYTES);
-	/* Signals are the control thread's; with SIGPIPE blocked a closed pipe is an error code. */
-	sigfillset(&all);
-	for (unsigned i = 0; i < ARRAY_SIZE(crashes); i++)
-		sigdelset(&all, crashes[i]);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	error = pthread_create(&sink->thread, &attr, sink_thread, sink);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&attr);
-	return error;
-}
-
 int sink_create(struct sink **out, int fd, const struct sink_source *source, struct err *err)
 {
 	struct sink *sink = calloc(1, sizeof(*sink));
-	int error;
+	const struct thread_spec spec = {
+		.role = THREAD_SINK,
+		.name = "console",
+		.stack = STACK_BYTES,
+		.fn = sink_thread,
+		.arg = sink,
+	};
+	int ret;
 
 	if (!sink)
 		return err_set(err, ENOMEM, "no memory for the console's output");
@@ -160,11 +143,13 @@ int sink_create(struct sink **out, int fd, const struct sink_source *source, str
 	mutex_init(&sink->lock);
 	cond_init(&sink->cond);
 	sink->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	error = sink->fd < 0 ? errno : start_thread(sink);
-	if (error) {
+	if (sink->fd < 0)
+		ret = err_sys(err, "cannot copy the descriptor");
+	else
+		ret = thread_start(&sink->thread, &spec, err);
+	if (ret) {
 		sink_free(sink);
-		return err_set(err, error, "cannot write the console's output: %s",
-			       strerror(error));
+		return err_wrap(err, "cannot write the console's output");
 	}
 	*out = sink;
 	return 0;
@@ -190,19 +175,22 @@ void sink_destroy(struct sink *sink, uint64_t deadline_ns)
 	sink->stopping = true;
 	sink->kicked = true;
 	cond_broadcast(&sink->cond);
+	/* Set-up failed before the thread ran: nothing was written, and nobody would end it. */
+	if (!thread_is_live(&sink->thread))
+		sink->ended = true;
 	while (!sink->ended && in_time)
 		in_time = cond_wait_until(&sink->cond, &sink->lock, deadline_ns);
 	ended = sink->ended;
 	sink->abandoned = !ended;
 	if (!ended)
-		pthread_detach(sink->thread);
+		thread_detach(&sink->thread);
 	mutex_unlock(&sink->lock);
 	/*
 	 * Otherwise its reader stands still and the thread sits in write(). Nothing short of a
 	 * signal gets it out of there, and the process is about to end: leave it behind.
 	 */
 	if (ended) {
-		pthread_join(sink->thread, NULL);
+		thread_join(&sink->thread);
 		sink_free(sink);
 	}
 }

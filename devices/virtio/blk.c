@@ -189,7 +189,7 @@ static int open_parts(struct virtio_blk *blk, const char *id, const struct disk_
 	if (!blk->path || !blk->reqs)
 		return err_set(err, ENOMEM, "out of memory for %s", id);
 	snprintf(name, sizeof(name), "io-%s", id);
-	return iothread_create(&blk->io, name, serve, blk, err);
+	return iothread_create(&blk->io, THREAD_DISK, name, serve, blk, err);
 }
 
 int virtio_blk_create_one(struct machine_bus *bus, const char *id,
