@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // Drives a virtio-blk disk. verify and write overwrite the first count * bs bytes of it.
 // Parameters: op=read|write|verify mode=irq|poll depth=N bs=N count=N seed=N disk=N indirect=off
-// event_idx=off.
+// event_idx=off queue=N. Other op= are in bench.c and ops.c.
+#include "blk/blk_guest.h"
+
 #include "runtime/args.h"
-#include "runtime/blk.h"
 #include "runtime/clock.h"
 #include "runtime/guest.h"
 #include "runtime/machine.h"
@@ -12,10 +13,10 @@
 #include "runtime/timer.h"
 
 #define SAMPLES_MAX 65536
-#define BS_MAX      (1u << 20)
 
 struct run {
 	struct blk blk;
+	struct blk_queue *queue;
 	unsigned depth;
 	uint32_t bs;
 	uint64_t count, seed, stride;
@@ -65,7 +66,7 @@ static void begin_one(struct run *run, unsigned slot, enum blk_op op, uint64_t b
 		fill(run, slot, block);
 	run->block[slot] = block;
 	run->started[slot] = clock_ns();
-	blk_submit(&run->blk, slot, op, block * run->bs, buffer(run, slot), run->bs);
+	blk_submit(run->queue, slot, op, block * run->bs, buffer(run, slot), run->bs);
 }
 
 static void end_one(struct run *run, unsigned slot, enum blk_op op)
@@ -117,7 +118,7 @@ static void phase(struct run *run, const char *what, enum blk_op op, uint64_t co
 			begin_one(run, (unsigned)submitted, op, block);
 			block = (block + run->stride) % run->count;
 		}
-		slot = blk_wait(&run->blk);
+		slot = blk_wait(run->queue);
 		end_one(run, slot, op);
 		if (submitted < count) {
 			begin_one(run, slot, op, block);
@@ -139,25 +140,59 @@ static uint64_t gcd(uint64_t a, uint64_t b)
 	return a;
 }
 
-static void setup(struct run *run)
+void open_disk(struct blk *blk, unsigned queues, bool watch_config)
 {
 	struct blk_options options = {
 		.index = (unsigned)arg_number("disk", 0),
+		.queues = queues,
 		.poll = arg_is("mode", "poll"),
 		.no_indirect = arg_is("indirect", "off"),
 		.no_event_idx = arg_is("event_idx", "off"),
+		.watch_config = watch_config,
 	};
-	uint64_t depth = arg_number("depth", 1), bs = arg_number("bs", 4096);
 
 	timer_init();
-	if (!blk_open(&run->blk, &options))
+	if (!blk_open(blk, &options))
 		fail("no disk %u", options.index);
-	if (!depth || depth > run->blk.nr_slots)
-		fail("depth= must be 1 to %u", run->blk.nr_slots);
+	print("disk %u: %lu MiB, %u queues%s%s%s%s%s%s, %s\n", options.index, blk->capacity >> 20,
+	      blk->device_queues, blk->dev.features & BLK_F_RO ? ", read-only" : "",
+	      blk->dev.features & BLK_F_FLUSH ? ", flush" : "",
+	      blk->dev.features & BLK_F_DISCARD ? ", discard" : "",
+	      blk->dev.features & BLK_F_WRITE_ZEROES ? ", write zeroes" : "",
+	      blk->dev.features & VIRTIO_F_INDIRECT ? ", indirect" : "",
+	      blk->dev.features & VIRTIO_F_EVENT_IDX ? ", event index" : "",
+	      options.poll ? "polled" : "interrupts");
+}
+
+uint32_t block_size(void)
+{
+	uint64_t bs = arg_number("bs", 4096);
+
 	if (bs < BLK_SECTOR || bs > BS_MAX || bs % BLK_SECTOR)
 		fail("bs= must be a multiple of %u up to %u", BLK_SECTOR, BS_MAX);
-	run->depth = (unsigned)depth;
-	run->bs = (uint32_t)bs;
+	return (uint32_t)bs;
+}
+
+unsigned request_depth(const struct blk *blk)
+{
+	uint64_t depth = arg_number("depth", 1);
+
+	if (!depth || depth > blk->queues[0].nr_slots)
+		fail("depth= must be 1 to %u", blk->queues[0].nr_slots);
+	return (unsigned)depth;
+}
+
+static void setup(struct run *run)
+{
+	unsigned queue = (unsigned)arg_number("queue", 0);
+	uint64_t depth, bs;
+
+	open_disk(&run->blk, queue + 1, false);
+	if (queue >= run->blk.nr_queues)
+		fail("the disk has %u queues", run->blk.device_queues);
+	run->queue = &run->blk.queues[queue];
+	depth = run->depth = request_depth(&run->blk);
+	bs = run->bs = block_size();
 	run->count = arg_number("count", 1000);
 	run->seed = arg_number("seed", 1);
 	if (run->count > run->blk.capacity / bs)
@@ -171,12 +206,6 @@ static void setup(struct run *run)
 	run->started = ram_alloc(depth * 8, 8);
 	run->block = ram_alloc(depth * 8, 8);
 	run->samples = ram_alloc(SAMPLES_MAX * 4, 8);
-	print("disk %u: %lu MiB%s%s%s%s, %s, %u in flight\n", options.index,
-	      run->blk.capacity >> 20, run->blk.dev.features & BLK_F_RO ? ", read-only" : "",
-	      run->blk.dev.features & BLK_F_FLUSH ? ", flush" : "",
-	      run->blk.dev.features & VIRTIO_F_INDIRECT ? ", indirect" : "",
-	      run->blk.dev.features & VIRTIO_F_EVENT_IDX ? ", event index" : "",
-	      options.poll ? "polled" : "interrupts", run->depth);
 }
 
 static void flush(struct run *run)
@@ -189,9 +218,24 @@ static void flush(struct run *run)
 	print("flush    %lu us\n", (clock_ns() - begin) / 1000);
 }
 
+static const struct {
+	const char *name;
+	void (*fn)(void);
+} ops[] = {
+	{ "bench", bench },      { "id", op_id },     { "discard", op_discard },
+	{ "resize", op_resize }, { "fill", op_fill }, { "probe", op_probe },
+};
+
 void guest_main(void)
 {
 	static struct run run;
+
+	for (unsigned i = 0; i < sizeof(ops) / sizeof(ops[0]); i++) {
+		if (!arg_is("op", ops[i].name))
+			continue;
+		ops[i].fn();
+		return;
+	}
 
 	setup(&run);
 	if (arg_is("op", "write") || arg_is("op", "verify")) {
@@ -207,5 +251,6 @@ void guest_main(void)
 	}
 	if (!arg_is("op", "write"))
 		phase(&run, run.expect ? "verify" : "read", BLK_READ, run.count);
-	print("doorbells %lu, interrupts slept for %lu\n", run.blk.queue.kicks, run.blk.interrupts);
+	print("doorbells %lu, interrupts slept for %lu\n", run.queue->ring.kicks,
+	      run.queue->interrupts);
 }

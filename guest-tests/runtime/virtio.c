@@ -139,6 +139,14 @@ void virtio_queue(struct virtio *dev, unsigned index, struct virtq *queue, unsig
 	mmio_write16(common + COMMON_QUEUE_ENABLE, 1);
 }
 
+void virtio_config_vector(struct virtio *dev, unsigned entry, unsigned vector)
+{
+	pci_msix(&dev->pci, entry, vector);
+	mmio_write16(dev->common + COMMON_MSIX_CONFIG, (uint16_t)entry);
+	if (mmio_read16(dev->common + COMMON_MSIX_CONFIG) != entry)
+		fail("virtio: no interrupt for configuration changes");
+}
+
 void virtio_ready(struct virtio *dev)
 {
 	mmio_write8(dev->common + COMMON_STATUS,

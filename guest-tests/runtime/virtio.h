@@ -53,6 +53,8 @@ void virtio_init(struct virtio *dev, const struct pci_dev *pci, uint64_t wanted)
 /* size: at most. vector: 0 for none (polled). */
 void virtio_queue(struct virtio *dev, unsigned index, struct virtq *queue, unsigned size,
 		  unsigned vector);
+/* Configuration changes interrupt this CPU with `vector`, through the MSI-X entry `entry`. */
+void virtio_config_vector(struct virtio *dev, unsigned entry, unsigned vector);
 void virtio_ready(struct virtio *dev);
 uint8_t virtio_status(const struct virtio *dev);
 
