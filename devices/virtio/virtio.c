@@ -95,6 +95,13 @@ bool virtio_is_broken(const struct virtio_device *vdev)
 	       VIRTIO_CONFIG_S_NEEDS_RESET;
 }
 
+void virtio_config_changed(struct virtio_device *vdev)
+{
+	vdev->generation++;
+	if (atomic_load(&vdev->status) & VIRTIO_CONFIG_S_DRIVER_OK)
+		vdev->transport_ops->signal_config(vdev);
+}
+
 void virtio_signal_queue(struct virtio_device *vdev, unsigned queue)
 {
 	atomic_fetch_add_explicit(&vdev->counters.interrupts, 1, memory_order_relaxed);

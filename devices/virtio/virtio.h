@@ -118,6 +118,10 @@ void virtio_drain_kick(struct virtio_device *vdev, unsigned queue);
 /* The driver did what it must not; counted, logged with a limit, otherwise ignored. */
 void virtio_guest_error(struct virtio_device *vdev, const char *what);
 
+/* With the lock held: the device configuration reads differently from now on. Moves its generation
+ * and tells a driver that is there. */
+void virtio_config_changed(struct virtio_device *vdev);
+
 /* Any thread: the queue was published and the driver wants to know. */
 void virtio_signal_queue(struct virtio_device *vdev, unsigned queue);
 /*
