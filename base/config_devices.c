@@ -17,3 +17,39 @@ static const struct field disk_fields[] = {
 };
 
 SCHEMA(disk, disk_config);
+
+static const struct field balloon_fields[] = {
+	{ .name = "size",
+	  .type = FIELD_SIZE,
+	  .offset = offsetof(struct balloon_config, size),
+	  .flags = FIELD_BARE,
+	  .def = "0",
+	  .metavar = "SIZE",
+	  .help = "memory that the guest gives up at first" },
+	{ .name = "stats",
+	  .type = FIELD_DURATION,
+	  .offset = offsetof(struct balloon_config, stats),
+	  .flags = FIELD_OFF,
+	  .min = 100000000,
+	  .max = UINT64_C(3600) * 1000000000,
+	  .def = "10s",
+	  .metavar = "DURATION|off",
+	  .help = "how often the guest is asked for its memory statistics" },
+	{ .name = "reporting",
+	  .type = FIELD_BOOL,
+	  .offset = offsetof(struct balloon_config, reporting),
+	  .def = "on",
+	  .help = "the guest reports free memory, which goes back to the host" },
+	{ .name = "hinting",
+	  .type = FIELD_BOOL,
+	  .offset = offsetof(struct balloon_config, hinting),
+	  .def = "on",
+	  .help = "the guest can tell migration which pages are free" },
+	{ .name = "deflate-on-oom",
+	  .type = FIELD_BOOL,
+	  .offset = offsetof(struct balloon_config, deflate_on_oom),
+	  .def = "off",
+	  .help = "the guest may take memory back rather than kill processes" },
+};
+
+SCHEMA(balloon, balloon_config);

@@ -113,5 +113,7 @@ const struct config_section config_sections[] = {
 	{ "console", &console_schema, offsetof(struct machine_config, console), 0, 1 },
 	{ "disk", &disk_schema, offsetof(struct machine_config, disks),
 	  offsetof(struct machine_config, nr_disks), CONFIG_MAX_DISKS },
+	{ "balloon", &balloon_schema, offsetof(struct machine_config, balloon),
+	  offsetof(struct machine_config, nr_balloons), 1 },
 };
 const unsigned config_nr_sections = ARRAY_SIZE(config_sections);

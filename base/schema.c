@@ -111,6 +111,28 @@ static int set_bool(const struct field *field, bool *out, const char *text, stru
 	return err_set(err, EINVAL, "%s=%.60s: must be on or off", field->name, text);
 }
 
+static bool in_range(const struct field *field, uint64_t value)
+{
+	if (!field->min && !field->max)
+		return true;
+	return (value >= field->min && value <= field->max) || (!value && field->flags & FIELD_OFF);
+}
+
+/* As it may be written: "100ms", "3600s". */
+static const char *duration_text(uint64_t ns, char *buf, size_t len)
+{
+	static const struct {
+		const char *name;
+		uint64_t ns;
+	} units[] = { { "s", 1000000000 }, { "ms", 1000000 }, { "us", 1000 }, { "ns", 1 } };
+	unsigned i = 0;
+
+	while (ns % units[i].ns)
+		i++;
+	snprintf(buf, len, "%llu%s", (unsigned long long)(ns / units[i].ns), units[i].name);
+	return buf;
+}
+
 static int out_of_range(const struct field *field, const char *text, struct err *err)
 {
 	char low[32], high[32];
@@ -119,6 +141,10 @@ static int out_of_range(const struct field *field, const char *text, struct err 
 		return err_set(err, ERANGE, "%s=%.60s: must be from %s to %s", field->name, text,
 			       format_size(field->min, low, sizeof(low)),
 			       format_size(field->max, high, sizeof(high)));
+	if (field->type == FIELD_DURATION)
+		return err_set(err, ERANGE, "%s=%.60s: must be from %s to %s", field->name, text,
+			       duration_text(field->min, low, sizeof(low)),
+			       duration_text(field->max, high, sizeof(high)));
 	return err_set(err, ERANGE, "%s=%.60s: must be from %llu to %llu", field->name, text,
 		       (unsigned long long)field->min, (unsigned long long)field->max);
 }
@@ -134,7 +160,10 @@ static int set_number(const struct field *field, void *out, const char *text, st
 	uint64_t value;
 	int ret;
 
-	if (field->type == FIELD_SIZE)
+	if (field->flags & FIELD_OFF && !strcmp(text, "off")) {
+		value = 0;
+		ret = 0;
+	} else if (field->type == FIELD_SIZE)
 		ret = parse_size(text, &value);
 	else if (field->type == FIELD_DURATION)
 		ret = parse_duration(text, &value);
@@ -148,7 +177,7 @@ static int set_number(const struct field *field, void *out, const char *text, st
 			       what[field->type]);
 	if (ret || (field->type == FIELD_U32 && value > UINT32_MAX))
 		return err_set(err, ERANGE, "%s=%.60s: too large", field->name, text);
-	if ((field->min || field->max) && (value < field->min || value > field->max))
+	if (!in_range(field, value))
 		return out_of_range(field, text, err);
 	if (field->type == FIELD_U32)
 		*(uint32_t *)out = (uint32_t)value;

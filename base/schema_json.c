@@ -25,6 +25,8 @@ static const char *json_as_text(const json_t *value, const struct field *field, 
 	case JSON_FALSE:
 		if (field->type == FIELD_BOOL)
 			return json_is_true(value) ? "on" : "off";
+		if (json_is_false(value) && field->flags & FIELD_OFF)
+			return "off";
 		/* on|off next to other words. */
 		return field->type == FIELD_ENUM ? (json_is_true(value) ? "on" : "off") : NULL;
 	default:

@@ -21,8 +21,9 @@ static struct {
 } process;
 
 static const char *const role_names[THREAD_ROLES] = {
-	[THREAD_CONTROL] = "control", [THREAD_VCPU] = "vcpu", [THREAD_DISK] = "disk",
-	[THREAD_NET] = "net",         [THREAD_SINK] = "sink", [THREAD_HELPER] = "helper",
+	[THREAD_CONTROL] = "control", [THREAD_VCPU] = "vcpu",       [THREAD_DISK] = "disk",
+	[THREAD_NET] = "net",         [THREAD_BALLOON] = "balloon", [THREAD_SINK] = "sink",
+	[THREAD_HELPER] = "helper",
 };
 
 static void *thread_main(void *arg)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 cli-src :=
+cli-src += cli/balloon.c
 cli-src += cli/console.c
 cli-src += cli/control.c
 cli-src += cli/guests.c

@@ -63,6 +63,19 @@ const struct verb verbs[] = {
 	  .flags = VERB_VM,
 	  .max_args = 1,
 	  .run = verb_stop },
+	{ .name = "balloon",
+	  .args = "[NAME [SIZE]]",
+	  .summary = "show or change how much memory a VM gives up",
+	  .text = "With SIZE the guest is told to give up that much of its memory, which goes back "
+		  "to the host; 0 lets it have all again. The guest follows when and as far as "
+		  "it can. TARGET is what it was told, ACTUAL what it gave up, GIVEN BACK all "
+		  "that went back to the host so far, also without being told to (free page "
+		  "reporting). The VM must run with --balloon. Without a name it means the one VM "
+		  "that runs.",
+	  .options = &balloon_options_schema,
+	  .flags = VERB_VM,
+	  .max_args = 2,
+	  .run = verb_balloon },
 	{ .name = "console",
 	  .args = "[NAME]",
 	  .summary = "attach to a VM's serial console",

@@ -16,6 +16,8 @@ KEEL_NODISCARD int virtio_blk_create(struct machine_bus *bus, struct device **li
 				     struct err *err);
 KEEL_NODISCARD int virtio_rng_create(struct machine_bus *bus, struct device **list_tail,
 				     struct err *err);
+KEEL_NODISCARD int virtio_balloon_create(struct machine_bus *bus, struct device **list_tail,
+					 struct err *err);
 
 /* 16550A at COM1, on bus->console. */
 KEEL_NODISCARD int serial_create(struct machine_bus *bus, struct device **list_tail,

@@ -12,6 +12,7 @@ const struct device_class device_table[] = {
 	{ .type = "pci-host", .create = pci_host_create },
 	{ .type = "virtio-blk", .create = virtio_blk_create },
 	{ .type = "virtio-rng", .create = virtio_rng_create },
+	{ .type = "virtio-balloon", .create = virtio_balloon_create },
 	{ .type = "serial", .create = serial_create },
 	{ .type = "rtc", .create = rtc_create },
 	{ .type = "i8042", .create = i8042_create },

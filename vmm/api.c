@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "keel/balloon.h"
 #include "keel/cleanup.h"
 
 struct stop_params {
@@ -21,6 +22,24 @@ static const struct schema stop_schema = { .name = "stop",
 					   .fields = stop_fields,
 					   .nr_fields = ARRAY_SIZE(stop_fields),
 					   .size = sizeof(struct stop_params) };
+
+struct balloon_params {
+	uint64_t size;
+};
+
+static const struct field balloon_fields[] = {
+	{ .name = "size",
+	  .type = FIELD_SIZE,
+	  .offset = offsetof(struct balloon_params, size),
+	  .flags = FIELD_REQUIRED,
+	  .metavar = "SIZE",
+	  .help = "memory that the guest shall give up, of its whole" },
+};
+
+static const struct schema balloon_set_schema = { .name = "balloon.set",
+						  .fields = balloon_fields,
+						  .nr_fields = ARRAY_SIZE(balloon_fields),
+						  .size = sizeof(struct balloon_params) };
 
 static void fail(struct rpc_call *call, int code, const char *text)
 {
@@ -126,6 +145,32 @@ static void method_stop(void *ctx, struct rpc_call *call, const void *params)
 	reply_state(ctx, call);
 }
 
+static void method_balloon_info(void *ctx, struct rpc_call *call, const void *params KEEL_UNUSED)
+{
+	struct machine *machine = ctx;
+	struct err err = ERR_INIT;
+	json_t *info;
+
+	if (balloon_info(&machine->devices, &info, &err))
+		rpc_fail(call, &err);
+	else
+		rpc_reply(call, info);
+}
+
+static void method_balloon_set(void *ctx, struct rpc_call *call, const void *params)
+{
+	const struct balloon_params *balloon = params;
+	struct machine *machine = ctx;
+	struct err err = ERR_INIT;
+
+	if (refuse_ended(machine, call))
+		return;
+	if (balloon_set(&machine->devices, balloon->size, &err))
+		rpc_fail(call, &err);
+	else
+		method_balloon_info(ctx, call, NULL);
+}
+
 const struct rpc_method vmm_methods[] = {
 	{ "info", "State, counters, vCPUs and devices of the machine", NULL,
 	  "object: name, state, pid, uptime_ns, cpus, memory, resets, exits, vcpus, devices, "
@@ -146,6 +191,13 @@ const struct rpc_method vmm_methods[] = {
 	  method_power_button },
 	{ "stop", "Press the power button, or with force end the machine at once", &stop_schema,
 	  "object: state", method_stop },
+	{ "balloon.info",
+	  "The balloon's target, what the guest gave up, and the guest's statistics", NULL,
+	  "object: driver, target, actual, given_back, kept, reported, hinted (bytes), "
+	  "inflated_pages, deflated_pages, bad_pages, errors, stats_reports, stats_age_ns, stats",
+	  method_balloon_info },
+	{ "balloon.set", "Say how much memory the guest shall give up; it follows as it can",
+	  &balloon_set_schema, "as balloon.info", method_balloon_set },
 };
 const unsigned vmm_nr_methods = ARRAY_SIZE(vmm_methods);
 
@@ -154,6 +206,7 @@ const struct rpc_event vmm_events[] = {
 	{ "paused", "Every vCPU is parked" },
 	{ "resumed", "The vCPUs go on" },
 	{ "reset", "The guest restarted; resets counts them" },
+	{ "balloon", "The guest gave up or took back memory: target, actual (bytes)" },
 	{ "stopped", "The machine ended with exit_code" },
 };
 const unsigned vmm_nr_events = ARRAY_SIZE(vmm_events);

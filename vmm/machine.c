@@ -396,6 +396,11 @@ static void on_vcpu_crash(void *ctx, unsigned vcpu, const char *why)
 	request(ctx, &pending);
 }
 
+void machine_event(struct machine *machine, const char *event, json_t *params)
+{
+	notify(machine, event, params);
+}
+
 void machine_mark(struct machine *machine, uint32_t id, uint64_t when_ns)
 {
 	mutex_lock(&machine->lock);

@@ -42,6 +42,13 @@ struct disk_config {
 	bool readonly;
 };
 
+/* --balloon */
+struct balloon_config {
+	uint64_t size;  /* taken from the guest at first */
+	uint64_t stats; /* ns between reports of the guest; 0: off */
+	bool reporting, hinting, deflate_on_oom;
+};
+
 enum console_mode { CONSOLE_STDIO, CONSOLE_NONE, CONSOLE_FILE, CONSOLE_SOCKET };
 
 /* --console: mode, or file=F, or socket=P */
@@ -69,9 +76,12 @@ struct machine_config {
 	struct console_config console;
 	unsigned nr_disks;
 	struct disk_config disks[CONFIG_MAX_DISKS];
+	unsigned nr_balloons; /* 0 or 1 */
+	struct balloon_config balloon;
 };
 
-extern const struct schema general_schema, memory_schema, cpus_schema, console_schema, disk_schema;
+extern const struct schema general_schema, memory_schema, cpus_schema, console_schema, disk_schema,
+	balloon_schema;
 
 /* The sections of a machine_config, for whoever walks all of it (options, JSON, device tree). */
 struct config_section {

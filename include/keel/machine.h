@@ -5,6 +5,7 @@
 #ifndef KEEL_MACHINE_H
 #define KEEL_MACHINE_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -35,6 +36,10 @@ enum machine_request {
 	MACHINE_EXIT,     /* test device: end with this code */
 };
 void machine_request(struct machine *machine, enum machine_request what, int code);
+
+/* Tells the clients that subscribed. Control thread; steals params. The event is in vmm_events[].
+ */
+void machine_event(struct machine *machine, const char *event, json_t *params);
 
 /* Test device: the guest marked a moment. id is the guest's; the time is CLOCK_MONOTONIC. */
 void machine_mark(struct machine *machine, uint32_t id, uint64_t when_ns);

@@ -33,6 +33,7 @@ enum field_flags {
 	FIELD_BARE = 1 << 1,   /* one per schema: its value may stand first without "key=" */
 	FIELD_HOST = 1 << 2,   /* host path: the target of a migration may override it */
 	FIELD_SWITCH = 1 << 3, /* enum only: a name may stand bare for "field=name" anywhere */
+	FIELD_OFF = 1 << 4,    /* numbers only: "off" (JSON: also false) is 0, below any min */
 };
 
 struct field {

@@ -21,10 +21,11 @@
 enum thread_role {
 	THREAD_CONTROL, /* the main thread; never started */
 	THREAD_VCPU,
-	THREAD_DISK,   /* serves the queues of a virtio-blk device */
-	THREAD_NET,    /* serves the queues of a virtio-net device */
-	THREAD_SINK,   /* writes the console's output */
-	THREAD_HELPER, /* short work for the control thread: prefault, page moves */
+	THREAD_DISK,    /* serves the queues of a virtio-blk device */
+	THREAD_NET,     /* serves the queues of a virtio-net device */
+	THREAD_BALLOON, /* serves the queues of the balloon, gives memory back */
+	THREAD_SINK,    /* writes the console's output */
+	THREAD_HELPER,  /* short work for the control thread: prefault, page moves */
 	THREAD_ROLES
 };
 

@@ -109,6 +109,14 @@ void machine_request(struct machine *machine, enum machine_request what, int cod
 	atomic_fetch_add(&machine->nr_requests, 1);
 }
 
+void machine_event(struct machine *machine, const char *event, json_t *params)
+{
+	snprintf(machine->last_event, sizeof(machine->last_event), "%s", event);
+	json_decref(machine->last_params);
+	machine->last_params = params;
+	machine->nr_events++;
+}
+
 void machine_mark(struct machine *machine, uint32_t id, uint64_t when_ns)
 {
 	atomic_store(&machine->last_mark, id);
@@ -158,6 +166,7 @@ void fake_machine_destroy(struct fake_machine *fm)
 	REQUIRE(fm->irqs.nr_bells == 0);
 	for (unsigned i = 0; i < FAKE_MAX_ROUTES; i++)
 		REQUIRE(!fm->irqs.routes[i]);
+	json_decref(fm->machine.last_params);
 	loop_destroy(fm->bus.loop);
 	bus_destroy(fm->bus.pio);
 	bus_destroy(fm->bus.mmio);

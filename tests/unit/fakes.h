@@ -48,6 +48,9 @@ struct machine {
 	_Atomic unsigned nr_requests, nr_marks;
 	_Atomic uint32_t last_mark;
 	_Atomic uint64_t last_mark_ns;
+	unsigned nr_events; /* the control thread's */
+	char last_event[32];
+	json_t *last_params;
 };
 
 struct fake_machine {
