@@ -11,7 +11,6 @@
 
 #define DEVICE_BLK    0x1042
 #define QUEUE_SIZE    128
-#define NEEDS_RESET   0x40
 #define WATCH_NS      UINT64_C(1000000000)
 #define WATCH_TICKS   60
 #define POLL_PATIENCE UINT64_C(60000000000)
@@ -151,7 +150,7 @@ static void must_be_ok(const struct blk_slot *slot)
 
 static _Noreturn void give_up(const struct blk_queue *queue)
 {
-	if (virtio_status(&queue->blk->dev) & NEEDS_RESET)
+	if (virtio_status(&queue->blk->dev) & VIRTIO_STATUS_NEEDS_RESET)
 		fail("blk: the device needs a reset");
 	if (queue->ring.used[1] != queue->ring.next_used)
 		fail("blk: an interrupt got lost");

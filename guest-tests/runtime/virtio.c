@@ -5,39 +5,17 @@
 #include "runtime/print.h"
 #include "runtime/x86.h"
 
-#define CAP_COMMON           1
-#define CAP_NOTIFY           2
-#define CAP_DEVICE           4
+#define CAP_COMMON     1
+#define CAP_NOTIFY     2
+#define CAP_DEVICE     4
 
-#define COMMON_DEVICE_SELECT 0x00
-#define COMMON_DEVICE        0x04
-#define COMMON_DRIVER_SELECT 0x08
-#define COMMON_DRIVER        0x0c
-#define COMMON_MSIX_CONFIG   0x10
-#define COMMON_STATUS        0x14
-#define COMMON_QUEUE         0x16
-#define COMMON_QUEUE_SIZE    0x18
-#define COMMON_QUEUE_MSIX    0x1a
-#define COMMON_QUEUE_ENABLE  0x1c
-#define COMMON_QUEUE_NOTIFY  0x1e
-#define COMMON_QUEUE_DESC    0x20
-#define COMMON_QUEUE_AVAIL   0x28
-#define COMMON_QUEUE_USED    0x30
+#define AVAIL_QUIET    1
+#define USED_NO_NOTIFY 1
+#define PATIENCE       100000
 
-#define STATUS_ACKNOWLEDGE   1
-#define STATUS_DRIVER        2
-#define STATUS_DRIVER_OK     4
-#define STATUS_FEATURES_OK   8
-
-#define NO_VECTOR            0xffff
-#define AVAIL_QUIET          1
-#define USED_NO_NOTIFY       1
-#define PATIENCE             100000
-
-static void find_registers(struct virtio *dev)
+void virtio_find(struct virtio *dev, const struct pci_dev *pci)
 {
-	const struct pci_dev *pci = &dev->pci;
-
+	*dev = (struct virtio){ .pci = *pci };
 	for (unsigned cap = pci_cap(pci, PCI_CAP_VENDOR, 0); cap;
 	     cap = pci_cap(pci, PCI_CAP_VENDOR, cap)) {
 		uint32_t type = pci_read(pci, cap + 3, 1);
@@ -57,39 +35,57 @@ static void find_registers(struct virtio *dev)
 		fail("virtio %u.%u: registers missing", pci->slot, pci->function);
 }
 
-void virtio_init(struct virtio *dev, const struct pci_dev *pci, uint64_t wanted)
+void virtio_reset(struct virtio *dev)
+{
+	mmio_write8(dev->common + VIRTIO_COMMON_STATUS, 0);
+	for (unsigned n = 0; virtio_status(dev); n++)
+		if (n == PATIENCE)
+			fail("virtio: reset does not end");
+}
+
+uint64_t virtio_offered(const struct virtio *dev)
 {
 	uint64_t offered = 0;
 
-	*dev = (struct virtio){ .pci = *pci };
-	find_registers(dev);
-	mmio_write8(dev->common + COMMON_STATUS, 0);
-	for (unsigned n = 0; mmio_read8(dev->common + COMMON_STATUS); n++)
-		if (n == PATIENCE)
-			fail("virtio: reset does not end");
-	mmio_write8(dev->common + COMMON_STATUS, STATUS_ACKNOWLEDGE);
-	mmio_write8(dev->common + COMMON_STATUS, STATUS_ACKNOWLEDGE | STATUS_DRIVER);
 	for (unsigned half = 0; half < 2; half++) {
-		mmio_write32(dev->common + COMMON_DEVICE_SELECT, half);
-		offered |= (uint64_t)mmio_read32(dev->common + COMMON_DEVICE) << 32 * half;
+		mmio_write32(dev->common + VIRTIO_COMMON_DEVICE_SELECT, half);
+		offered |= (uint64_t)mmio_read32(dev->common + VIRTIO_COMMON_DEVICE) << 32 * half;
 	}
+	return offered;
+}
+
+bool virtio_accept(struct virtio *dev, uint64_t features)
+{
+	dev->features = features;
+	mmio_write8(dev->common + VIRTIO_COMMON_STATUS, VIRTIO_STATUS_ACKNOWLEDGE);
+	mmio_write8(dev->common + VIRTIO_COMMON_STATUS,
+		    VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER);
+	for (unsigned half = 0; half < 2; half++) {
+		mmio_write32(dev->common + VIRTIO_COMMON_DRIVER_SELECT, half);
+		mmio_write32(dev->common + VIRTIO_COMMON_DRIVER, (uint32_t)(features >> 32 * half));
+	}
+	mmio_write8(dev->common + VIRTIO_COMMON_STATUS,
+		    VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER | VIRTIO_STATUS_FEATURES_OK);
+	return virtio_status(dev) & VIRTIO_STATUS_FEATURES_OK;
+}
+
+void virtio_init(struct virtio *dev, const struct pci_dev *pci, uint64_t wanted)
+{
+	uint64_t offered;
+
+	virtio_find(dev, pci);
+	virtio_reset(dev);
+	offered = virtio_offered(dev);
 	if (!(offered & VIRTIO_F_VERSION_1))
 		fail("virtio: the device is not of version 1");
-	dev->features = offered & (wanted | VIRTIO_F_VERSION_1);
-	for (unsigned half = 0; half < 2; half++) {
-		mmio_write32(dev->common + COMMON_DRIVER_SELECT, half);
-		mmio_write32(dev->common + COMMON_DRIVER, (uint32_t)(dev->features >> 32 * half));
-	}
-	mmio_write8(dev->common + COMMON_STATUS,
-		    STATUS_ACKNOWLEDGE | STATUS_DRIVER | STATUS_FEATURES_OK);
-	if (!(virtio_status(dev) & STATUS_FEATURES_OK))
+	if (!virtio_accept(dev, offered & (wanted | VIRTIO_F_VERSION_1)))
 		fail("virtio: features 0x%lx refused", dev->features);
-	mmio_write16(dev->common + COMMON_MSIX_CONFIG, NO_VECTOR);
+	mmio_write16(dev->common + VIRTIO_COMMON_MSIX_CONFIG, VIRTIO_NO_VECTOR);
 }
 
 uint8_t virtio_status(const struct virtio *dev)
 {
-	return mmio_read8(dev->common + COMMON_STATUS);
+	return mmio_read8(dev->common + VIRTIO_COMMON_STATUS);
 }
 
 static void write64(uint64_t addr, const void *value)
@@ -100,57 +96,76 @@ static void write64(uint64_t addr, const void *value)
 
 static void set_vector(struct virtio *dev, unsigned index, unsigned vector)
 {
-	uint16_t entry = vector ? (uint16_t)index : NO_VECTOR;
+	uint16_t entry = vector ? (uint16_t)index : VIRTIO_NO_VECTOR;
 
 	if (vector)
 		pci_msix(&dev->pci, index, vector);
-	mmio_write16(dev->common + COMMON_QUEUE_MSIX, entry);
-	if (mmio_read16(dev->common + COMMON_QUEUE_MSIX) != entry)
+	mmio_write16(dev->common + VIRTIO_COMMON_QUEUE_MSIX, entry);
+	if (mmio_read16(dev->common + VIRTIO_COMMON_QUEUE_MSIX) != entry)
 		fail("virtio: no interrupt for queue %u", index);
+}
+
+unsigned virtio_queue_max(struct virtio *dev, unsigned index)
+{
+	mmio_write16(dev->common + VIRTIO_COMMON_QUEUE, (uint16_t)index);
+	return mmio_read16(dev->common + VIRTIO_COMMON_QUEUE_SIZE);
+}
+
+void virtq_alloc(struct virtq *queue, unsigned size)
+{
+	queue->size = (uint16_t)size;
+	queue->desc = ram_alloc(16 * size, 16);
+	queue->avail = ram_alloc(6 + 2 * size, 2);
+	queue->used = ram_alloc(6 + 8 * size, 4);
+}
+
+void virtio_queue_start(struct virtio *dev, unsigned index, struct virtq *queue, unsigned vector)
+{
+	uint64_t common = dev->common;
+
+	queue->index = (uint16_t)index;
+	queue->event_idx = dev->features & VIRTIO_F_EVENT_IDX;
+	queue->quiet = !vector;
+	if (queue->quiet)
+		queue->avail[0] = AVAIL_QUIET;
+	mmio_write16(common + VIRTIO_COMMON_QUEUE, (uint16_t)index);
+	set_vector(dev, index, vector);
+	mmio_write16(common + VIRTIO_COMMON_QUEUE_SIZE, queue->size);
+	write64(common + VIRTIO_COMMON_QUEUE_DESC, queue->desc);
+	write64(common + VIRTIO_COMMON_QUEUE_AVAIL, queue->avail);
+	write64(common + VIRTIO_COMMON_QUEUE_USED, queue->used);
+	queue->doorbell = dev->notify + (uint64_t)mmio_read16(common + VIRTIO_COMMON_QUEUE_NOTIFY) *
+						dev->notify_multiplier;
+	mmio_write16(common + VIRTIO_COMMON_QUEUE_ENABLE, 1);
 }
 
 void virtio_queue(struct virtio *dev, unsigned index, struct virtq *queue, unsigned size,
 		  unsigned vector)
 {
-	uint64_t common = dev->common;
-	unsigned max;
+	unsigned max = virtio_queue_max(dev, index);
 
-	mmio_write16(common + COMMON_QUEUE, (uint16_t)index);
-	max = mmio_read16(common + COMMON_QUEUE_SIZE);
 	if (!max)
 		fail("virtio: no queue %u", index);
 	while (size > max)
 		size /= 2;
-	*queue = (struct virtq){ .size = (uint16_t)size, .index = (uint16_t)index };
-	queue->desc = ram_alloc(16 * size, 16);
-	queue->avail = ram_alloc(6 + 2 * size, 2);
-	queue->used = ram_alloc(6 + 8 * size, 4);
-	queue->event_idx = dev->features & VIRTIO_F_EVENT_IDX;
-	queue->quiet = !vector;
-	if (queue->quiet)
-		queue->avail[0] = AVAIL_QUIET;
-	set_vector(dev, index, vector);
-	mmio_write16(common + COMMON_QUEUE_SIZE, (uint16_t)size);
-	write64(common + COMMON_QUEUE_DESC, queue->desc);
-	write64(common + COMMON_QUEUE_AVAIL, queue->avail);
-	write64(common + COMMON_QUEUE_USED, queue->used);
-	queue->doorbell = dev->notify + (uint64_t)mmio_read16(common + COMMON_QUEUE_NOTIFY) *
-						dev->notify_multiplier;
-	mmio_write16(common + COMMON_QUEUE_ENABLE, 1);
+	*queue = (struct virtq){ 0 };
+	virtq_alloc(queue, size);
+	virtio_queue_start(dev, index, queue, vector);
 }
 
 void virtio_config_vector(struct virtio *dev, unsigned entry, unsigned vector)
 {
 	pci_msix(&dev->pci, entry, vector);
-	mmio_write16(dev->common + COMMON_MSIX_CONFIG, (uint16_t)entry);
-	if (mmio_read16(dev->common + COMMON_MSIX_CONFIG) != entry)
+	mmio_write16(dev->common + VIRTIO_COMMON_MSIX_CONFIG, (uint16_t)entry);
+	if (mmio_read16(dev->common + VIRTIO_COMMON_MSIX_CONFIG) != entry)
 		fail("virtio: no interrupt for configuration changes");
 }
 
 void virtio_ready(struct virtio *dev)
 {
-	mmio_write8(dev->common + COMMON_STATUS,
-		    STATUS_ACKNOWLEDGE | STATUS_DRIVER | STATUS_FEATURES_OK | STATUS_DRIVER_OK);
+	mmio_write8(dev->common + VIRTIO_COMMON_STATUS,
+		    VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER | VIRTIO_STATUS_FEATURES_OK |
+			    VIRTIO_STATUS_DRIVER_OK);
 }
 
 void virtq_offer(struct virtq *queue, uint16_t head)
