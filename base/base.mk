@@ -8,6 +8,7 @@ base-src += base/config_memory.c
 base-src += base/config_tables.c
 base-src += base/crc32c.c
 base-src += base/err.c
+base-src += base/idlist.c
 base-src += base/json_text.c
 base-src += base/log.c
 base-src += base/loop.c

@@ -78,6 +78,13 @@ int config_copy(const struct machine_config *from, struct machine_config *to, st
 	return 0;
 }
 
+void config_clear_list(const struct config_section *section, struct machine_config *cfg)
+{
+	for (unsigned i = 0; i < count_of(section, cfg); i++)
+		schema_free(section->schema, element(section, cfg, i));
+	*counter(section, cfg) = 0;
+}
+
 static int add_element(const struct config_section *section, struct machine_config *cfg,
 		       const json_t *json, struct err *err)
 {

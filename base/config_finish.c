@@ -102,7 +102,11 @@ int config_finish(struct machine_config *cfg, struct err *err)
 			strncmp(general->kernel, "builtin:", 8) ? TESTDEV_OFF : TESTDEV_ON;
 	ret = check_name(general->name, err);
 	if (!ret)
+		ret = config_memory_default(cfg, err);
+	if (!ret)
 		ret = finish_cpus(&cfg->cpus, err);
+	if (!ret)
+		ret = config_memory_finish(cfg, err);
 	if (!ret)
 		ret = finish_console(&cfg->console, err);
 	return ret;

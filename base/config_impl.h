@@ -5,8 +5,6 @@
 
 #include "keel/config.h"
 
-#define CONFIG_MAX_VCPUS 4096 /* on any host; KVM's own limit is asked for at start */
-
 #define SCHEMA(id, type)                                                                           \
 	const struct schema id##_schema = { .name = #id,                                           \
 					    .fields = id##_fields,                                 \
@@ -52,5 +50,9 @@
 KEEL_NODISCARD int config_check_limits(const struct limits_config *limits, struct err *err);
 
 extern const char *const console_mode_names[];
+
+/* The parts of config_finish() about memory: before the CPUs' topology is known, and after. */
+KEEL_NODISCARD int config_memory_default(struct machine_config *cfg, struct err *err);
+KEEL_NODISCARD int config_memory_finish(struct machine_config *cfg, struct err *err);
 
 #endif

@@ -108,7 +108,8 @@ SCHEMA(console, console_config);
 
 const struct config_section config_sections[] = {
 	{ NULL, &general_schema, offsetof(struct machine_config, general), 0, 1 },
-	{ "memory", &memory_schema, offsetof(struct machine_config, memory), 0, 1 },
+	{ "memory", &memory_schema, offsetof(struct machine_config, memory),
+	  offsetof(struct machine_config, nr_memory), CONFIG_MAX_NODES },
 	{ "cpus", &cpus_schema, offsetof(struct machine_config, cpus), 0, 1 },
 	{ "console", &console_schema, offsetof(struct machine_config, console), 0, 1 },
 	{ "disk", &disk_schema, offsetof(struct machine_config, disks),

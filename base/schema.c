@@ -27,6 +27,8 @@ int schema_defaults(const struct schema *schema, void *obj, struct err *err)
 		const struct field *field = &schema->fields[i];
 		int ret = field->def ? schema_set(schema, field, obj, field->def, err) : 0;
 
+		if (field->flags & FIELD_OPTIONAL)
+			*(uint32_t *)at(field, obj) = FIELD_UNSET;
 		if (ret) {
 			schema_free(schema, obj);
 			return ret;

@@ -127,11 +127,12 @@ static json_t *field_to_json(const struct field *field, const void *obj)
 	}
 }
 
-/* Nobody gave it: a string that is NULL, or a number without default that zero stands for. */
-static bool is_unset(const struct field *field, const void *obj)
+bool schema_is_unset(const struct field *field, const void *obj)
 {
 	const void *p = (const char *)obj + field->offset;
 
+	if (field->flags & FIELD_OPTIONAL)
+		return *(const uint32_t *)p == FIELD_UNSET;
 	switch (field->type) {
 	case FIELD_STRING:
 		return !*(char *const *)p;
@@ -153,7 +154,7 @@ json_t *schema_to_json(const struct schema *schema, const void *obj)
 	for (unsigned i = 0; json && i < schema->nr_fields; i++) {
 		const struct field *field = &schema->fields[i];
 
-		if (is_unset(field, obj))
+		if (schema_is_unset(field, obj))
 			continue;
 		/* Refuses a NULL value, so that what memory did not suffice for is not left out. */
 		if (json_object_set_new(json, field->name, field_to_json(field, obj))) {

@@ -230,6 +230,17 @@ static int apply_use(struct invocation *inv, const struct option_use *use, struc
 	return err_wrap(err, "--%s", option->name);
 }
 
+/* What the file says of a part that the options give anew. */
+static void clear_replaced(struct machine_config *cfg, const struct option_use *uses, unsigned nr)
+{
+	for (unsigned i = 0; i < nr; i++) {
+		const struct config_section *section = uses[i].option.section;
+
+		if (section && config_section_is_required(section))
+			config_clear_list(section, cfg);
+	}
+}
+
 static int apply_all(struct invocation *inv, const struct option_use *uses, unsigned nr,
 		     struct err *err)
 {
@@ -250,6 +261,7 @@ static int apply_all(struct invocation *inv, const struct option_use *uses, unsi
 		ret = config_load_file(&inv->cfg, config, err);
 		if (ret)
 			return ret;
+		clear_replaced(&inv->cfg, uses, nr);
 	}
 	for (unsigned i = 0; i < nr; i++) {
 		ret = apply_use(inv, &uses[i], err);

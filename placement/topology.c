@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "keel/cleanup.h"
+#include "keel/idlist.h"
 
 #define FILE_MAX (64 * 1024)
 
@@ -41,53 +42,6 @@ static int read_text(const char *root, const char *path, char *buf, size_t size)
 	return 0;
 }
 
-/* A decimal number below limit; moves *text behind it. */
-static int take_number(const char **text, unsigned limit, unsigned *out)
-{
-	unsigned long value = 0;
-
-	if (!isdigit((unsigned char)**text))
-		return -EINVAL;
-	while (isdigit((unsigned char)**text)) {
-		value = value * 10 + (unsigned long)(*(*text)++ - '0');
-		if (value >= limit)
-			return -EINVAL;
-	}
-	*out = (unsigned)value;
-	return 0;
-}
-
-int list_parse(const char *text, unsigned limit, unsigned *ids, unsigned max)
-{
-	unsigned nr = 0;
-
-	while (isspace((unsigned char)*text))
-		text++;
-	while (*text) {
-		unsigned first, last;
-
-		if (take_number(&text, limit, &first))
-			return -EINVAL;
-		last = first;
-		if (*text == '-' && (text++, take_number(&text, limit, &last)))
-			return -EINVAL;
-		if (last < first || (nr && first <= ids[nr - 1]) || last - first >= max - nr)
-			return -EINVAL;
-		for (unsigned id = first; id <= last; id++)
-			ids[nr++] = id;
-		if (*text == ',') {
-			if (!isdigit((unsigned char)*++text))
-				return -EINVAL;
-			continue;
-		}
-		while (isspace((unsigned char)*text))
-			text++;
-		if (*text)
-			return -EINVAL;
-	}
-	return (int)nr;
-}
-
 static int read_list(const char *root, const char *path, unsigned limit, unsigned *ids,
 		     unsigned max, struct err *err)
 {
@@ -99,7 +53,7 @@ static int read_list(const char *root, const char *path, unsigned limit, unsigne
 	ret = read_text(root, path, text, FILE_MAX);
 	if (ret)
 		return err_set(err, -ret, "cannot read %s/%s: %s", root, path, strerror(-ret));
-	ret = list_parse(text, limit, ids, max);
+	ret = idlist_parse(text, limit, ids, max);
 	if (ret < 0)
 		return err_set(err, EINVAL, "%s/%s is not a list of numbers", root, path);
 	return ret;
@@ -234,7 +188,7 @@ static int read_nodes(const char *root, struct topology *topology, unsigned *ids
 
 	if (read_text(root, "sys/devices/system/node/online", text, sizeof(text)))
 		return read_single_node(root, topology, err);
-	nr = list_parse(text, 1 << 16, ids, TOPOLOGY_MAX_NODES);
+	nr = idlist_parse(text, 1 << 16, ids, TOPOLOGY_MAX_NODES);
 	if (nr <= 0)
 		return err_set(err, EINVAL,
 			       "%s/sys/devices/system/node/online: not a list of 1 to "

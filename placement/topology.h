@@ -37,10 +37,4 @@ KEEL_NODISCARD int topology_read(const char *root, struct topology **out, struct
 /* New reference, or NULL when memory is short. */
 json_t *topology_json(const struct topology *topology);
 
-/*
- * "0-3,8,10-11" into ids, rising. Returns how many, or -EINVAL where it is not such a list, is out
- * of order, or names an id of limit or more.
- */
-int list_parse(const char *text, unsigned limit, unsigned *ids, unsigned max);
-
 #endif

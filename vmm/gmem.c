@@ -144,6 +144,33 @@ static struct area *find_area(struct gmem *mem, struct gpa gpa, uint64_t len, ui
 	return NULL;
 }
 
+/* Whether the area after this one continues it, for the guest and for the host. */
+static bool continues(const struct gmem *mem, const struct area *area)
+{
+	const struct gmem_region *next = &area[1].region;
+
+	return area + 1 < mem->areas + mem->nr &&
+	       next->gpa.v == area->region.gpa.v + area->region.len &&
+	       next->host == (uint8_t *)area->region.host + area->region.len;
+}
+
+/* The area that holds gpa where [gpa, gpa + len) may reach into those that continue it. */
+static struct area *find_run(struct gmem *mem, struct gpa gpa, uint64_t len, uint64_t *offset)
+{
+	struct area *area = find_area(mem, gpa, len, offset), *last;
+	uint64_t room;
+
+	if (area || !len)
+		return area;
+	area = find_area(mem, gpa, 1, offset);
+	if (!area)
+		return NULL;
+	room = area->region.len - *offset;
+	for (last = area; room < len && continues(mem, last); last++)
+		room += last[1].region.len;
+	return room < len ? NULL : area;
+}
+
 /*
  * Always a read-modify-write, also when the bits look set: a plain look could be ordered before
  * the data written earlier, and a collector between the two would clear the bit and copy the old
@@ -169,17 +196,29 @@ static void mark(struct area *area, uint64_t offset, uint64_t len)
 	}
 }
 
+/* The same over all the areas that find_run() found. */
+static void mark_run(struct area *area, uint64_t offset, uint64_t len)
+{
+	while (len > area->region.len - offset) {
+		mark(area, offset, area->region.len - offset);
+		len -= area->region.len - offset;
+		offset = 0;
+		area++;
+	}
+	mark(area, offset, len);
+}
+
 void *gmem_slice(struct gmem *mem, struct gpa gpa, uint64_t len, enum gmem_access access)
 {
 	struct area *area;
 	uint64_t offset;
 
 	BUG_ON(!mem->sealed);
-	area = find_area(mem, gpa, len, &offset);
+	area = find_run(mem, gpa, len, &offset);
 	if (!area)
 		return NULL;
 	if (access == GMEM_WRITE)
-		mark(area, offset, len);
+		mark_run(area, offset, len);
 	return (uint8_t *)area->region.host + offset;
 }
 
@@ -189,9 +228,9 @@ void gmem_dirty(struct gmem *mem, struct gpa gpa, uint64_t len)
 	uint64_t offset;
 
 	BUG_ON(!mem->sealed);
-	area = find_area(mem, gpa, len, &offset);
+	area = find_run(mem, gpa, len, &offset);
 	if (area)
-		mark(area, offset, len);
+		mark_run(area, offset, len);
 }
 
 bool gmem_read(struct gmem *mem, struct gpa gpa, void *dst, uint64_t len)
@@ -231,7 +270,7 @@ int gmem_discard(struct gmem *mem, struct gpa gpa, uint64_t len, uint64_t *given
 	page = area->region.page_size ? area->region.page_size : GUEST_PAGE_SIZE;
 	first = ALIGN_UP(offset, page);
 	end = ALIGN_DOWN(offset + len, page);
-	if (first >= end)
+	if (first >= end || area->region.keep)
 		return 0;
 	if (madvise((uint8_t *)area->region.host + first, end - first,
 		    area->region.shared ? MADV_REMOVE : MADV_DONTNEED) < 0)

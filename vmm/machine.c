@@ -10,7 +10,9 @@
 #include "keel/clock.h"
 #include "keel/log.h"
 #include "vmm/irq.h"
+#include "vmm/host_numa.h"
 #include "vmm/memory.h"
+#include "vmm/memory_layout.h"
 #include "vmm/x86/acpi.h"
 
 static int open_images(struct machine *machine, struct err *err)
@@ -52,14 +54,17 @@ static int build_tables(struct machine *machine, struct gpa *rsdp, struct err *e
 		.nr_vcpus = nr,
 		.apic_ids = apic_ids,
 		.nodes = nodes,
-		.nr_nodes = 1,
+		.nr_nodes = machine->cfg.nr_memory,
+		.distances = machine->distances,
 		.mem = machine->mem,
 	};
 
 	if (!apic_ids || !nodes)
 		return err_set(err, ENOMEM, "out of memory");
-	for (unsigned i = 0; i < nr; i++)
+	for (unsigned i = 0; i < nr; i++) {
 		apic_ids[i] = cpuid_apic_id(&machine->cfg.cpus, i);
+		nodes[i] = config_vcpu_node(&machine->cfg, i);
+	}
 	return acpi_build(&acpi, machine->mem, rsdp, err);
 }
 
@@ -137,6 +142,31 @@ static int create_cpuid(struct machine *machine, struct err *err)
 	return ret;
 }
 
+static bool on_populate(void *ctx, uint64_t done, uint64_t total)
+{
+	struct machine *machine = ctx;
+
+	return machine->observer.on_populate(machine->observer.ctx, done, total);
+}
+
+static int create_memory(struct machine *machine, struct err *err)
+{
+	const struct fill_watch watch = { .progress = on_populate, .ctx = machine };
+	unsigned split = memory_split_sockets(&machine->cfg);
+	int ret = memory_create(&machine->memory, &machine->cfg, &watch, err);
+
+	if (ret)
+		return ret;
+	machine->mem = memory_gmem(machine->memory);
+	host_distances("", &machine->cfg, machine->distances);
+	if (split)
+		log_warn("%u socket%s of the guest %s in several guest nodes, as if they shared a "
+			 "cache: better give --cpus sockets=%u or a multiple",
+			 split, split > 1 ? "s" : "", split > 1 ? "lie" : "lies",
+			 machine->cfg.nr_memory);
+	return 0;
+}
+
 static int create_parts(struct machine *machine, struct console *console, struct err *err)
 {
 	int ret;
@@ -151,7 +181,7 @@ static int create_parts(struct machine *machine, struct console *console, struct
 	if (!ret)
 		ret = machine_dtb_encode(&machine->cfg, &machine->dtb, &machine->dtb_len, err);
 	if (!ret)
-		ret = memory_create(&machine->mem, &machine->cfg.memory, err);
+		ret = create_memory(machine, err);
 	if (!ret)
 		ret = irqs_create(&machine->irqs, err);
 	if (!ret)
@@ -219,7 +249,7 @@ void machine_destroy(struct machine *machine)
 	kvm_close(&machine->kvm);
 	bus_destroy(machine->pio);
 	bus_destroy(machine->mmio);
-	memory_destroy(machine->mem);
+	memory_destroy(machine->memory);
 	image_close(&machine->kernel);
 	image_close(&machine->initrd);
 	free(machine->dtb);
@@ -263,7 +293,7 @@ static int remake(struct machine *machine, struct err *err)
 	/* Devices give back their doorbells and routes while the old VM still knows them. */
 	devices_reset(&machine->devices);
 	power_off(machine);
-	ret = memory_clear(machine->mem, err);
+	ret = memory_clear(machine->memory, err);
 	if (ret)
 		return ret;
 	return power_on(machine, err);

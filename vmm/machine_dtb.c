@@ -14,6 +14,8 @@
 #include "keel/cleanup.h"
 #include "keel/vmm.h"
 #include "keel/x86_layout.h"
+#include "vmm/host_numa.h"
+#include "vmm/memory_layout.h"
 #include "vmm/x86/cpuid.h"
 
 #define COMPATIBLE "keel,machine-1"
@@ -68,19 +70,59 @@ static void put_reg(struct writer *w, uint64_t addr, uint64_t len)
 	note(w, fdt_property(w->fdt, "reg", reg, sizeof(reg)));
 }
 
-static void write_memory(struct writer *w, uint64_t addr, uint64_t len)
+/* The binding "numa": a number for each node where there are several. */
+static void put_numa_node(struct writer *w, const struct machine_config *cfg, unsigned node)
 {
+	if (cfg->nr_memory > 1)
+		put_u32(w, "numa-node-id", node);
+}
+
+/* One node of the tree for each node of the guest, with as many ranges as it has. */
+static void write_memory(struct writer *w, const struct machine_config *cfg)
+{
+	struct memory_piece pieces[MEMORY_MAX_PIECES];
+	unsigned nr = memory_layout(cfg, pieces);
+	uint64_t reg[2 * MEMORY_MAX_PIECES];
 	char name[32];
 
-	snprintf(name, sizeof(name), "memory@%llx", (unsigned long long)addr);
-	begin(w, name);
-	put_string(w, "device_type", "memory");
-	put_reg(w, addr, len);
+	for (unsigned first = 0, last; first < nr; first = last) {
+		for (last = first; last < nr && pieces[last].node == pieces[first].node; last++) {
+			reg[2 * (last - first)] = cpu_to_fdt64(pieces[last].gpa);
+			reg[2 * (last - first) + 1] = cpu_to_fdt64(pieces[last].len);
+		}
+		snprintf(name, sizeof(name), "memory@%llx", (unsigned long long)pieces[first].gpa);
+		begin(w, name);
+		put_string(w, "device_type", "memory");
+		note(w, fdt_property(w->fdt, "reg", reg, (int)((last - first) * 2 * sizeof(*reg))));
+		put_numa_node(w, cfg, pieces[first].node);
+		end(w);
+	}
+}
+
+static void write_distances(struct writer *w, const struct machine_config *cfg)
+{
+	uint8_t distances[CONFIG_MAX_NODES * CONFIG_MAX_NODES];
+	uint32_t matrix[3 * CONFIG_MAX_NODES * CONFIG_MAX_NODES];
+	unsigned nr = cfg->nr_memory;
+
+	if (nr < 2)
+		return;
+	host_distances("", cfg, distances);
+	for (unsigned i = 0; i < nr * nr; i++) {
+		matrix[3 * i] = cpu_to_fdt32(i / nr);
+		matrix[3 * i + 1] = cpu_to_fdt32(i % nr);
+		matrix[3 * i + 2] = cpu_to_fdt32(distances[i]);
+	}
+	begin(w, "distance-map");
+	put_string(w, "compatible", "numa-distance-map-v1");
+	note(w,
+	     fdt_property(w->fdt, "distance-matrix", matrix, (int)(3 * nr * nr * sizeof(*matrix))));
 	end(w);
 }
 
-static void write_cpus(struct writer *w, const struct cpus_config *cpus)
+static void write_cpus(struct writer *w, const struct machine_config *cfg)
 {
+	const struct cpus_config *cpus = &cfg->cpus;
 	char name[32];
 
 	begin(w, "cpus");
@@ -93,6 +135,7 @@ static void write_cpus(struct writer *w, const struct cpus_config *cpus)
 		begin(w, name);
 		put_string(w, "device_type", "cpu");
 		put_u32(w, "reg", apic_id);
+		put_numa_node(w, cfg, config_vcpu_node(cfg, i));
 		end(w);
 	}
 	end(w);
@@ -124,6 +167,8 @@ static void write_field(struct writer *w, const struct field *field, const void 
 	const void *p = (const char *)obj + field->offset;
 	char name[64];
 
+	if (schema_is_unset(field, obj))
+		return;
 	snprintf(name, sizeof(name), PREFIX "%s", field->name);
 	switch (field->type) {
 	case FIELD_BOOL:
@@ -187,9 +232,6 @@ static void write_config(struct writer *w, const struct machine_config *cfg)
 
 static void write_tree(struct writer *w, const struct machine_config *cfg)
 {
-	uint64_t size = cfg->memory.size;
-	uint64_t low = size < LAYOUT_RAM_LOW_MAX ? size : LAYOUT_RAM_LOW_MAX;
-
 	note(w, fdt_finish_reservemap(w->fdt));
 	begin(w, "");
 	put_string(w, "compatible", COMPATIBLE);
@@ -198,10 +240,9 @@ static void write_tree(struct writer *w, const struct machine_config *cfg)
 	begin(w, "chosen");
 	put_string(w, "bootargs", cfg->general.cmdline ? cfg->general.cmdline : "");
 	end(w);
-	write_memory(w, 0, low);
-	if (size > low)
-		write_memory(w, LAYOUT_RAM_HIGH, size - low);
-	write_cpus(w, &cfg->cpus);
+	write_memory(w, cfg);
+	write_cpus(w, cfg);
+	write_distances(w, cfg);
 	write_devices(w, &cfg->general);
 	write_config(w, cfg);
 	end(w);
@@ -324,7 +365,7 @@ static int read_section(const void *fdt, int parent, const struct config_section
 		if (ret)
 			return err_wrap(err, "machine.dtb: /keel/%s", name);
 	}
-	if (!config_section_is_list(section) && nr == 0)
+	if (nr == 0 && (!config_section_is_list(section) || config_section_is_required(section)))
 		return err_set(err, EBADMSG, "machine.dtb: /keel/%s is missing", name);
 	return 0;
 }

@@ -23,6 +23,8 @@
 
 #define MACHINE_MAX_MARKS 1024
 
+struct memory;
+
 enum machine_state { MACHINE_CREATED, MACHINE_RUNNING, MACHINE_PAUSED, MACHINE_ENDED };
 
 struct machine_mark {
@@ -43,6 +45,9 @@ struct machine_pending {
 struct machine_observer {
 	void (*on_event)(void *ctx, const char *event, json_t *params); /* steals params */
 	void (*on_end)(void *ctx, int exit_code);
+	/* In machine_create(), now and then while memory is populated; false: give up, -ECANCELED.
+	 */
+	bool (*on_populate)(void *ctx, uint64_t done, uint64_t total);
 	void *ctx;
 };
 
@@ -55,7 +60,10 @@ struct machine {
 	uint32_t resets;
 
 	struct kvm kvm;
-	struct gmem *mem;
+	struct memory *memory;
+	struct gmem *mem; /* memory's */
+	/* ACPI's, of guest node to guest node. Kept: the sandbox hides where they come from. */
+	uint8_t distances[CONFIG_MAX_NODES * CONFIG_MAX_NODES];
 	struct irqs *irqs;
 	struct bus *pio, *mmio;
 	struct loop *loop;

@@ -12,8 +12,9 @@ json_t *machine_info(struct machine *machine)
 		"{s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:I}", "name", cfg->general.name, "state",
 		machine_state_name(machine->state), "pid", (int)getpid(), "uptime_ns",
 		(json_int_t)(now_ns() - machine->created_ns), "cpus", (json_int_t)cfg->cpus.count,
-		"memory", (json_int_t)cfg->memory.size, "resets", (json_int_t)machine->resets,
-		"exits", (json_int_t)(machine->vcpus ? vcpus_exits(machine->vcpus) : 0));
+		"memory", (json_int_t)config_memory_size(cfg), "resets",
+		(json_int_t)machine->resets, "exits",
+		(json_int_t)(machine->vcpus ? vcpus_exits(machine->vcpus) : 0));
 
 	if (!info)
 		return NULL;

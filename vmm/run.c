@@ -16,6 +16,10 @@
 #include "vmm/api.h"
 #include "vmm/machine_impl.h"
 
+/* on_populate() comes about ten times a second. */
+#define POPULATE_QUIET_TICKS 10
+#define POPULATE_LOG_TICKS   50
+
 /* Everything that one vmm_run() holds; torn down in reverse by take_down(), also half-built. */
 struct session {
 	const struct machine_config *cfg;
@@ -29,6 +33,8 @@ struct session {
 	struct console *console;
 	struct machine *machine;
 	struct rpc_server *api;
+	unsigned populating; /* calls of on_populate() */
+	bool populate_line;
 	bool ended;
 	int exit_code;
 };
@@ -151,11 +157,55 @@ static void on_end(void *ctx, int exit_code)
 	loop_stop(session->loop);
 }
 
+/* The signal that waits and will end the machine, or 0. */
+static int pending_signal(void)
+{
+	static const int ends[] = { SIGTERM, SIGINT, SIGHUP };
+	sigset_t pending;
+
+	sigemptyset(&pending);
+	sigpending(&pending);
+	for (unsigned i = 0; i < ARRAY_SIZE(ends); i++) {
+		if (sigismember(&pending, ends[i]))
+			return ends[i];
+	}
+	return 0;
+}
+
+/* People get to know once it takes long; what begins with a return is written over. */
+static bool on_populate(void *ctx, uint64_t done, uint64_t total)
+{
+	struct session *session = ctx;
+	char done_text[32], total_text[32];
+
+	session->populating++;
+	if (session->populating > POPULATE_QUIET_TICKS && isatty(STDERR_FILENO)) {
+		fprintf(stderr, "\rkeel: taking memory: %s of %s\033[K",
+			format_size(done, done_text, sizeof(done_text)),
+			format_size(total, total_text, sizeof(total_text)));
+		session->populate_line = true;
+	} else if (session->populating % POPULATE_LOG_TICKS == 0) {
+		log_info("taking memory: %s of %s", format_size(done, done_text, sizeof(done_text)),
+			 format_size(total, total_text, sizeof(total_text)));
+	}
+	return !pending_signal();
+}
+
+static int create_machine(struct session *session, struct err *err)
+{
+	const struct machine_observer observer = {
+		.on_event = on_event, .on_end = on_end, .on_populate = on_populate, .ctx = session
+	};
+	int ret = machine_create(&session->machine, session->cfg, session->loop, session->console,
+				 &observer, err);
+
+	if (session->populate_line)
+		fprintf(stderr, "\r\033[K");
+	return ret;
+}
+
 static int set_up(struct session *session, struct err *err)
 {
-	const struct machine_observer observer = { .on_event = on_event,
-						   .on_end = on_end,
-						   .ctx = session };
 	int fd, ret;
 
 	ret = loop_create(&session->loop, err);
@@ -166,8 +216,7 @@ static int set_up(struct session *session, struct err *err)
 	if (!ret)
 		ret = set_up_console(session, err);
 	if (!ret)
-		ret = machine_create(&session->machine, session->cfg, session->loop,
-				     session->console, &observer, err);
+		ret = create_machine(session, err);
 	if (ret)
 		return ret;
 	fd = unix_listen(session->claim.control, err);
@@ -239,14 +288,19 @@ int vmm_run(const struct machine_config *cfg, const struct vmm_options *options,
 	ret = set_up(&session, err);
 	if (!ret)
 		ret = threads_release(err);
-	if (!ret) {
+	if (ret == -ECANCELED && pending_signal()) {
+		/* As if the machine had just begun to run. */
+		session.ended = true;
+		session.exit_code = VMM_EXIT_SIGNAL + pending_signal();
+		ret = 0;
+	} else if (!ret) {
 		if (options->on_ready)
 			options->on_ready(options->ctx);
 		if (!options->start_paused)
 			machine_resume(session.machine);
 		ret = loop_run(session.loop, err);
 	}
-	if (!ret && options->print_marks)
+	if (!ret && session.machine && options->print_marks)
 		print_marks(session.machine);
 	take_down(&session);
 	*exit_code = session.ended ? session.exit_code : VMM_EXIT_HOST;

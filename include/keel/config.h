@@ -11,17 +11,30 @@
 
 #include "keel/schema.h"
 
-#define CONFIG_MAX_DISKS 16
-#define CONFIG_NAME_MAX  63
+#define CONFIG_MAX_DISKS  16
+#define CONFIG_MAX_NODES  8    /* of the guest */
+#define CONFIG_HOST_NODES 1024 /* ids of host nodes are below; the kernel's limit */
+#define CONFIG_MAX_VCPUS  4096 /* on any host; KVM's own limit is asked for at start */
+#define CONFIG_NAME_MAX   63
 
 /* After config_finish() on or off, so that it reads as a truth value. */
 enum testdev_mode { TESTDEV_OFF, TESTDEV_ON, TESTDEV_AUTO };
 
 enum on_reboot { ON_REBOOT_RESTART, ON_REBOOT_EXIT, ON_REBOOT_PAUSE };
 
-/* --memory */
+enum memory_pages { PAGES_THP, PAGES_4K, PAGES_2M, PAGES_1G };
+enum memory_backing { BACKING_ANON, BACKING_MEMFD };
+/* After config_finish() on or off, so that it reads as a truth value. */
+enum memory_prefault { PREFAULT_OFF, PREFAULT_ON, PREFAULT_AUTO };
+
+/* --memory, once for each NUMA node of the guest */
 struct memory_config {
 	uint64_t size;
+	uint32_t node;     /* of the host; FIELD_UNSET: not bound */
+	uint32_t pages;    /* enum memory_pages */
+	uint32_t backing;  /* enum memory_backing */
+	uint32_t prefault; /* enum memory_prefault */
+	char *cpus;        /* the guest node's vCPUs "0-3,8"; NULL on all nodes: dealt evenly */
 };
 
 /* --cpus: count alone means count sockets' worth of one socket, count cores, one thread. */
@@ -71,7 +84,8 @@ struct general_config {
 
 struct machine_config {
 	struct general_config general;
-	struct memory_config memory;
+	unsigned nr_memory; /* at least one after config_finish() */
+	struct memory_config memory[CONFIG_MAX_NODES];
 	struct cpus_config cpus;
 	struct console_config console;
 	unsigned nr_disks;
@@ -100,11 +114,17 @@ static inline bool config_section_is_list(const struct config_section *section)
 	return section->count_offset != 0;
 }
 
+/* A list that always has at least one element; the command line's takes the place of the file's. */
+static inline bool config_section_is_required(const struct config_section *section)
+{
+	return section->schema == &memory_schema;
+}
+
 KEEL_NODISCARD int config_init(struct machine_config *cfg, struct err *err);
 void config_free(struct machine_config *cfg);
 KEEL_NODISCARD int config_copy(const struct machine_config *from, struct machine_config *to,
 			       struct err *err);
-/* The keys are option names; "disk" is an array (or one object). */
+/* The keys are option names; a list like "disk" is an array (or one object). */
 KEEL_NODISCARD int config_from_json(struct machine_config *cfg, const json_t *json,
 				    struct err *err);
 KEEL_NODISCARD int config_load_file(struct machine_config *cfg, const char *path, struct err *err);
@@ -115,5 +135,11 @@ json_t *config_to_json(const struct machine_config *cfg);
  * Idempotent.
  */
 KEEL_NODISCARD int config_finish(struct machine_config *cfg, struct err *err);
+/* Drops all elements of a list. */
+void config_clear_list(const struct config_section *section, struct machine_config *cfg);
+
+/* Of a finished configuration: all RAM, and the guest node (an index of memory[]) of a vCPU. */
+uint64_t config_memory_size(const struct machine_config *cfg);
+unsigned config_vcpu_node(const struct machine_config *cfg, unsigned vcpu);
 
 #endif

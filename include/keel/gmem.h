@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Guest memory: the one door. Every access to guest RAM by the host side goes through a slice,
- * which checks (gpa, len) for overflow and for lying wholly inside one RAM region, and marks the
- * pages dirty when the host is going to write them (KVM's dirty log sees only the vCPUs' writes).
+ * which checks (gpa, len) for overflow and for lying wholly inside RAM, and marks the pages dirty
+ * when the host is going to write them (KVM's dirty log sees only the vCPUs' writes).
  *
  * The guest may change memory at any moment. Copy once, validate the copy, use the copy.
  *
@@ -41,11 +41,17 @@ struct gmem_region {
 	void *host;     /* mapping that the caller owns and keeps until after gmem_destroy() */
 	uint32_t slot;  /* KVM memslot number */
 	uint32_t node;  /* guest NUMA node */
+	/* The host's NUMA node that it is bound to, or GMEM_UNBOUND. */
+	uint32_t host_node;
 	/* Of the host's pages behind it, a power of two; 0: GUEST_PAGE_SIZE. gpa, len and host are
 	 * aligned to it. Transparent huge pages don't count: the host splits them. */
 	uint64_t page_size;
 	bool shared; /* a shared mapping of a memory file; otherwise private and anonymous */
+	bool keep;   /* gmem_discard() gives nothing back: the guest may count on these pages */
+	int fd;      /* the memory file when shared, else -1; the caller's */
+	uint64_t fd_offset;
 };
+#define GMEM_UNBOUND UINT32_MAX
 
 KEEL_NODISCARD int gmem_create(struct gmem **out, struct err *err);
 void gmem_destroy(struct gmem *mem);
@@ -60,7 +66,9 @@ unsigned gmem_nr_regions(const struct gmem *mem);
 const struct gmem_region *gmem_region(const struct gmem *mem, unsigned index);
 
 /*
- * Host address of [gpa, gpa + len), or NULL unless len > 0 and all of it lies inside one region.
+ * Host address of [gpa, gpa + len), or NULL unless len > 0 and all of it lies inside one region, or
+ * in regions that follow one another both in GPA and in the host's mapping (guest nodes do: a
+ * guest's buffer may well begin in one and end in the next).
  * With GMEM_WRITE the pages are marked dirty now; who writes later (asynchronous I/O into a slice)
  * calls gmem_dirty() after the last write.
  */
@@ -74,8 +82,9 @@ KEEL_NODISCARD bool gmem_write(struct gmem *mem, struct gpa gpa, const void *src
 
 /*
  * Gives [gpa, gpa + len), which lies inside one region, back to the host as far as it covers whole
- * host pages; these read zero from then on and are marked dirty. *given: bytes given back. -EFAULT
- * where gmem_slice() says NULL; -errno when the host refuses, what was given then is unknown.
+ * host pages; these read zero from then on and are marked dirty. *given: bytes given back, 0 when
+ * the region is one to keep. -EFAULT when it is not inside one region; -errno when the host
+ * refuses, what was given then is unknown.
  */
 KEEL_NODISCARD int gmem_discard(struct gmem *mem, struct gpa gpa, uint64_t len, uint64_t *given,
 				struct err *err);

@@ -30,11 +30,13 @@ enum field_type {
 
 enum field_flags {
 	FIELD_REQUIRED = 1 << 0,
-	FIELD_BARE = 1 << 1,   /* one per schema: its value may stand first without "key=" */
-	FIELD_HOST = 1 << 2,   /* host path: the target of a migration may override it */
-	FIELD_SWITCH = 1 << 3, /* enum only: a name may stand bare for "field=name" anywhere */
-	FIELD_OFF = 1 << 4,    /* numbers only: "off" (JSON: also false) is 0, below any min */
+	FIELD_BARE = 1 << 1,     /* one per schema: its value may stand first without "key=" */
+	FIELD_HOST = 1 << 2,     /* host path: the target of a migration may override it */
+	FIELD_SWITCH = 1 << 3,   /* enum only: a name may stand bare for "field=name" anywhere */
+	FIELD_OFF = 1 << 4,      /* numbers only: "off" (JSON: also false) is 0, below any min */
+	FIELD_OPTIONAL = 1 << 5, /* FIELD_U32 only: FIELD_UNSET while nobody gave a number */
 };
+#define FIELD_UNSET UINT32_MAX
 
 struct field {
 	const char *name;
@@ -77,9 +79,12 @@ const struct field *schema_find(const struct schema *schema, const char *name);
  */
 KEEL_NODISCARD int schema_from_json(const struct schema *schema, void *obj, const json_t *json,
 				    struct err *err);
-/* New reference; strings that are NULL are left out, and so are numbers at zero where zero is
- * neither default nor allowed. NULL when memory is short. */
+/* New reference, without what schema_is_unset(). NULL when memory is short. */
 json_t *schema_to_json(const struct schema *schema, const void *obj);
+
+/* Nobody gave it: a string that is NULL, FIELD_UNSET, or a number without default at a zero that
+ * is not allowed. */
+bool schema_is_unset(const struct field *field, const void *obj);
 
 /* The candidate nearest to word (edit distance at most 3 and at most half its length), or NULL. */
 const char *nearest_word(const char *word, const char *const *candidates, unsigned nr);

@@ -112,7 +112,7 @@ def test_options_go_over_the_file(keel, tmp_path):
     done = keel.run("inspect", "--memory=3G", "--config", path, "--disk", "b,readonly=on",
                     "--rng", "on")
     config = json.loads(done.stdout)
-    assert config["memory"]["size"] in (3 << 30, "3G")
+    assert config["memory"][0]["size"] in (3 << 30, "3G")
     assert config["cpus"]["count"] == 2
     assert [(d["path"], d["readonly"]) for d in config["disk"]] == [("a", False), ("b", True)]
     assert config["rng"] is True
@@ -330,7 +330,8 @@ def complete(keel, line, cwd):
     ("keel run --mem", ["--memory"]),
     ("keel run --on-reboot ", ["restart", "exit", "pause"]),
     ("keel run --on-reboot=re", ["restart"]),
-    ("keel run --memory ", ["size=~"]),
+    ("keel run --memory ", [f"{key}=~" for key in ("size", "node", "pages", "backing", "prefault",
+                                                   "cpus")]),
     ("keel run --disk path=x,re", ["x,readonly=~"]),
     ("keel run --disk path=x,readonly=o", ["on", "off"]),
     ("keel run --log d", ["debug"]),

@@ -50,7 +50,7 @@ def test_ps_and_info(keel):
     assert facts[0]["memory"] == 64 << 20 and facts[0]["pid"] == first.pid
     info = json.loads(keel.run("info", "first", "--json").stdout)
     assert info["name"] == "first" and len(info["vcpus"]) == 2
-    assert info["config"]["memory"]["size"] in (64 << 20, "64M")
+    assert info["config"]["memory"][0]["size"] in (64 << 20, "64M")
     text = keel.run("info", "first").stdout
     for word in ("first", "running", "64 MiB", "VCPU", "DEVICE", "builtin:burn"):
         assert word in text

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The topology parser on trees that look like hosts we don't have, and on broken ones. */
 #include "placement/topology.h"
+#include "keel/idlist.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -208,7 +209,7 @@ static void lists(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
-		int nr = list_parse(cases[i].text, 100, ids, ARRAY_SIZE(ids));
+		int nr = idlist_parse(cases[i].text, 100, ids, ARRAY_SIZE(ids));
 
 		if (nr != cases[i].nr)
 			fail_msg("\"%s\": %d, not %d", cases[i].text, nr, cases[i].nr);
