@@ -16,6 +16,32 @@ static const struct field disk_fields[] = {
 	  .help = "the guest can't write to it" },
 };
 
+static const struct field port_fields[] = {
+	{ .name = "name",
+	  .type = FIELD_STRING,
+	  .offset = offsetof(struct port_config, name),
+	  .flags = FIELD_BARE | FIELD_REQUIRED,
+	  .metavar = "NAME",
+	  .help = "the guest finds it as /dev/virtio-ports/NAME" },
+	{ .name = "socket",
+	  .type = FIELD_STRING,
+	  .offset = offsetof(struct port_config, socket),
+	  .flags = FIELD_HOST,
+	  .metavar = "PATH",
+	  .help = "serve it on a Unix socket, to one client at a time" },
+	{ .name = "file",
+	  .type = FIELD_STRING,
+	  .offset = offsetof(struct port_config, file),
+	  .flags = FIELD_HOST,
+	  .metavar = "FILE",
+	  .help = "write what the guest sends to FILE" },
+	{ .name = "console",
+	  .type = FIELD_BOOL,
+	  .offset = offsetof(struct port_config, console),
+	  .def = "off",
+	  .help = "it is the terminal hvc0; one port at most" },
+};
+
 SCHEMA(disk, disk_config);
 
 static const struct field balloon_fields[] = {
@@ -53,3 +79,4 @@ static const struct field balloon_fields[] = {
 };
 
 SCHEMA(balloon, balloon_config);
+SCHEMA(port, port_config);

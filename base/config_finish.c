@@ -79,6 +79,27 @@ static int check_name(const char *name, struct err *err)
 		       name, CONFIG_NAME_MAX);
 }
 
+static int finish_port(const struct machine_config *cfg, unsigned index, struct err *err)
+{
+	const struct port_config *port = &cfg->ports[index];
+	int ret = check_name(port->name, err);
+
+	if (ret)
+		return err_wrap(err, "port");
+	if (!port->socket == !port->file)
+		return err_set(err, EINVAL, "port %s: it needs either socket=PATH or file=FILE",
+			       port->name);
+	for (unsigned i = 0; i < index; i++) {
+		if (!strcmp(cfg->ports[i].name, port->name))
+			return err_set(err, EINVAL, "port %s: two ports have this name",
+				       port->name);
+		if (cfg->ports[i].console && port->console)
+			return err_set(err, EINVAL, "port %s: %s is the console already",
+				       port->name, cfg->ports[i].name);
+	}
+	return 0;
+}
+
 int config_finish(struct machine_config *cfg, struct err *err)
 {
 	struct general_config *general = &cfg->general;
@@ -109,5 +130,7 @@ int config_finish(struct machine_config *cfg, struct err *err)
 		ret = config_memory_finish(cfg, err);
 	if (!ret)
 		ret = finish_console(&cfg->console, err);
+	for (unsigned i = 0; !ret && i < cfg->nr_ports; i++)
+		ret = finish_port(cfg, i, err);
 	return ret;
 }

@@ -116,5 +116,7 @@ const struct config_section config_sections[] = {
 	  offsetof(struct machine_config, nr_disks), CONFIG_MAX_DISKS },
 	{ "balloon", &balloon_schema, offsetof(struct machine_config, balloon),
 	  offsetof(struct machine_config, nr_balloons), 1 },
+	{ "port", &port_schema, offsetof(struct machine_config, ports),
+	  offsetof(struct machine_config, nr_ports), CONFIG_MAX_PORTS },
 };
 const unsigned config_nr_sections = ARRAY_SIZE(config_sections);

@@ -19,6 +19,10 @@ KEEL_NODISCARD int virtio_rng_create(struct machine_bus *bus, struct device **li
 KEEL_NODISCARD int virtio_balloon_create(struct machine_bus *bus, struct device **list_tail,
 					 struct err *err);
 
+/* The ports of --port, on one device; none without. */
+KEEL_NODISCARD int virtio_console_create(struct machine_bus *bus, struct device **list_tail,
+					 struct err *err);
+
 /* 16550A at COM1, on bus->console. */
 KEEL_NODISCARD int serial_create(struct machine_bus *bus, struct device **list_tail,
 				 struct err *err);
@@ -37,5 +41,9 @@ KEEL_NODISCARD int testdev_create(struct machine_bus *bus, struct device **list_
 /* Who has a power button is told by its ops. */
 extern const struct device_ops power_ops;
 void power_button_press(struct device *dev);
+
+/* The terminal's size changed. -ENOENT when dev has no console port. */
+KEEL_NODISCARD int console_set_size(struct device *dev, uint16_t columns, uint16_t rows,
+				    struct err *err);
 
 #endif

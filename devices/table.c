@@ -13,6 +13,7 @@ const struct device_class device_table[] = {
 	{ .type = "virtio-blk", .create = virtio_blk_create },
 	{ .type = "virtio-rng", .create = virtio_rng_create },
 	{ .type = "virtio-balloon", .create = virtio_balloon_create },
+	{ .type = "virtio-console", .create = virtio_console_create },
 	{ .type = "serial", .create = serial_create },
 	{ .type = "rtc", .create = rtc_create },
 	{ .type = "i8042", .create = i8042_create },
@@ -234,4 +235,14 @@ void devices_power_button(struct device_list *list)
 		if (dev->ops == &power_ops)
 			power_button_press(dev);
 	}
+}
+
+int devices_resize_console(struct device_list *list, uint16_t columns, uint16_t rows,
+			   struct err *err)
+{
+	for (struct device *dev = list->first; dev; dev = dev->next) {
+		if (!console_set_size(dev, columns, rows, err))
+			return 0;
+	}
+	return err_set(err, ENOENT, "this machine has no port with console=on");
 }

@@ -10,6 +10,7 @@ guest-runtime-src += args.c
 guest-runtime-src += blk.c
 guest-runtime-src += clock.c
 guest-runtime-src += clockcheck.c
+guest-runtime-src += crc32.c
 guest-runtime-src += entry.S
 guest-runtime-src += machine.c
 guest-runtime-src += memtest.c

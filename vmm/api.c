@@ -171,6 +171,45 @@ static void method_balloon_set(void *ctx, struct rpc_call *call, const void *par
 		method_balloon_info(ctx, call, NULL);
 }
 
+struct size_params {
+	uint32_t columns, rows;
+};
+
+static const struct field size_fields[] = {
+	{ .name = "columns",
+	  .type = FIELD_U32,
+	  .offset = offsetof(struct size_params, columns),
+	  .flags = FIELD_REQUIRED,
+	  .min = 1,
+	  .max = UINT16_MAX,
+	  .help = "width in characters" },
+	{ .name = "rows",
+	  .type = FIELD_U32,
+	  .offset = offsetof(struct size_params, rows),
+	  .flags = FIELD_REQUIRED,
+	  .min = 1,
+	  .max = UINT16_MAX,
+	  .help = "height in lines" },
+};
+
+static const struct schema size_schema = { .name = "console-size",
+					   .fields = size_fields,
+					   .nr_fields = ARRAY_SIZE(size_fields),
+					   .size = sizeof(struct size_params) };
+
+static void method_console_size(void *ctx, struct rpc_call *call, const void *params)
+{
+	struct machine *machine = ctx;
+	const struct size_params *size = params;
+	struct err err = ERR_INIT;
+
+	if (devices_resize_console(&machine->devices, (uint16_t)size->columns, (uint16_t)size->rows,
+				   &err))
+		rpc_fail(call, &err);
+	else
+		rpc_reply(call, json_object());
+}
+
 const struct rpc_method vmm_methods[] = {
 	{ "info", "State, counters, vCPUs and devices of the machine", NULL,
 	  "object: name, state, pid, uptime_ns, cpus, memory, resets, exits, vcpus, devices, "
@@ -189,6 +228,8 @@ const struct rpc_method vmm_methods[] = {
 	  method_reset },
 	{ "power-button", "Ask the guest to shut down", NULL, "object: state",
 	  method_power_button },
+	{ "console-size", "Tell the guest the size of the terminal behind its console port",
+	  &size_schema, "empty object", method_console_size },
 	{ "stop", "Press the power button, or with force end the machine at once", &stop_schema,
 	  "object: state", method_stop },
 	{ "balloon.info",

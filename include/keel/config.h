@@ -15,6 +15,7 @@
 #define CONFIG_MAX_NODES  8    /* of the guest */
 #define CONFIG_HOST_NODES 1024 /* ids of host nodes are below; the kernel's limit */
 #define CONFIG_MAX_VCPUS  4096 /* on any host; KVM's own limit is asked for at start */
+#define CONFIG_MAX_PORTS  15
 #define CONFIG_NAME_MAX   63
 
 /* After config_finish() on or off, so that it reads as a truth value. */
@@ -82,6 +83,14 @@ struct general_config {
 	uint32_t testdev; /* enum testdev_mode */
 };
 
+/* --port: exactly one of socket and file */
+struct port_config {
+	char *name;
+	char *socket;
+	char *file;
+	bool console; /* at most one: hvc0 */
+};
+
 struct machine_config {
 	struct general_config general;
 	unsigned nr_memory; /* at least one after config_finish() */
@@ -92,10 +101,12 @@ struct machine_config {
 	struct disk_config disks[CONFIG_MAX_DISKS];
 	unsigned nr_balloons; /* 0 or 1 */
 	struct balloon_config balloon;
+	unsigned nr_ports;
+	struct port_config ports[CONFIG_MAX_PORTS];
 };
 
 extern const struct schema general_schema, memory_schema, cpus_schema, console_schema, disk_schema,
-	balloon_schema;
+	balloon_schema, port_schema;
 
 /* The sections of a machine_config, for whoever walks all of it (options, JSON, device tree). */
 struct config_section {

@@ -66,5 +66,8 @@ KEEL_NODISCARD int devices_load(struct device_list *list, struct state_view *vie
 json_t *devices_info(struct device_list *list);
 /* Presses the power button: the guest is asked to shut down. */
 void devices_power_button(struct device_list *list);
+/* The size of the terminal behind the console port; -ENOENT when there is none. */
+KEEL_NODISCARD int devices_resize_console(struct device_list *list, uint16_t columns, uint16_t rows,
+					  struct err *err);
 
 #endif
