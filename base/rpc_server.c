@@ -280,13 +280,19 @@ static void invoke(struct client *client, struct rpc_call *call, const struct rp
 	int ret = 0;
 
 	if (method->params) {
+		json_t *none = json_object();
+
 		obj = calloc(1, method->params->size);
 		if (!obj)
 			ret = err_set(&err, ENOMEM, "out of memory");
 		if (!ret)
 			ret = schema_defaults(method->params, obj, &err);
-		if (!ret && params)
-			ret = schema_from_json(method->params, obj, params, &err);
+		/* None at all is an object without members: what is required is missing from it. */
+		if (!ret && !none)
+			ret = err_set(&err, ENOMEM, "out of memory");
+		if (!ret)
+			ret = schema_from_json(method->params, obj, params ? params : none, &err);
+		json_decref(none);
 	} else if (json_object_size(params)) {
 		ret = err_set(&err, EINVAL, "%s takes no parameters", method->name);
 	}

@@ -201,9 +201,9 @@ static int create_parts(struct virtio_balloon *b, struct machine_bus *bus, struc
 	b->event.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
 	if (b->stats_timer < 0 || b->event.fd < 0)
 		return err_sys(err, "cannot create a timer for the balloon");
-	if (cfg->size >> GUEST_PAGE_SHIFT > balloon_max_pages(b))
-		return err_set(err, EINVAL, "--balloon size: more than the guest's memory");
-	b->target = (uint32_t)(cfg->size >> GUEST_PAGE_SHIFT);
+	ret = balloon_set_target(b, cfg->size, err);
+	if (ret)
+		return err_wrap(err, "--balloon");
 	ret = balloon_pages_init(&b->pages, bus->mem, err);
 	if (!ret)
 		ret = iothread_create(&b->io, THREAD_BALLOON, "io-balloon", balloon_serve, b, err);

@@ -85,9 +85,13 @@ static inline bool balloon_has(const struct virtio_balloon *b, unsigned feature)
 
 /* balloon_queues.c: the I/O thread's loop. */
 void balloon_serve(void *ctx);
+/* A turn of it: the next chains of a queue that there is. True when more is to do. */
+bool balloon_serve_queue(struct virtio_balloon *b, enum balloon_role role);
 
 /* balloon_control.c */
 uint32_t balloon_max_pages(const struct virtio_balloon *b);
+/* Without telling the driver. */
+KEEL_NODISCARD int balloon_set_target(struct virtio_balloon *b, uint64_t bytes, struct err *err);
 uint32_t balloon_hint_command(struct virtio_balloon *b);
 void balloon_hint_reset(struct virtio_balloon *b);
 /* The members of an info object; the statistics as an object "stats" of their own when asked. */

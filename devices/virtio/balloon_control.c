@@ -41,23 +41,33 @@ static void tell_driver(struct virtio_balloon *b)
 		b->announce = true;
 }
 
-int balloon_set(struct device_list *list, uint64_t bytes, struct err *err)
+int balloon_set_target(struct virtio_balloon *b, uint64_t bytes, struct err *err)
 {
-	struct virtio_balloon *b = find(list, err);
 	char want[32], have[32];
 
-	if (!b)
-		return -ENODEV;
 	if (bytes > ram_bytes(b))
-		return err_set(err, ERANGE, "a balloon of %s: the guest's memory is only %s",
+		return err_set(err, ERANGE,
+			       "a balloon of %s is more than the guest's memory, which is %s",
 			       format_size(bytes, want, sizeof(want)),
 			       format_size(ram_bytes(b), have, sizeof(have)));
 	bytes >>= GUEST_PAGE_SHIFT;
-	mutex_lock(&b->vdev.lock);
 	b->target = bytes < balloon_max_pages(b) ? (uint32_t)bytes : balloon_max_pages(b);
-	tell_driver(b);
-	mutex_unlock(&b->vdev.lock);
 	return 0;
+}
+
+int balloon_set(struct device_list *list, uint64_t bytes, struct err *err)
+{
+	struct virtio_balloon *b = find(list, err);
+	int ret;
+
+	if (!b)
+		return -ENODEV;
+	mutex_lock(&b->vdev.lock);
+	ret = balloon_set_target(b, bytes, err);
+	if (!ret)
+		tell_driver(b);
+	mutex_unlock(&b->vdev.lock);
+	return ret;
 }
 
 int balloon_info(struct device_list *list, json_t **info, struct err *err)

@@ -173,8 +173,7 @@ static void hold(struct virtio_balloon *b, struct virtq *q, uint16_t head)
 	b->held = head;
 }
 
-/* True when there is more to do in this queue. */
-static bool serve_queue(struct virtio_balloon *b, enum balloon_role role)
+bool balloon_serve_queue(struct virtio_balloon *b, enum balloon_role role)
 {
 	unsigned index = (unsigned)b->queue_of[role];
 	struct virtq *q = &b->vdev.queues[index].q;
@@ -260,7 +259,7 @@ void balloon_serve(void *ctx)
 
 		for (unsigned i = 0; i < BALLOON_ROLES; i++)
 			if (b->queue_of[i] >= 0 && !virtio_is_broken(&b->vdev))
-				more |= serve_queue(b, (enum balloon_role)i);
+				more |= balloon_serve_queue(b, (enum balloon_role)i);
 		wait(b, more ? 0 : -1);
 	}
 	/* The driver's buffer goes back where it was: in the ring, unread. So nothing is in flight

@@ -102,6 +102,18 @@ static void write64(struct vdriver *vd, unsigned reg, uint64_t value)
 	vd_write(vd, reg + 4, value >> 32, 4);
 }
 
+static void set_up_queue(struct vdriver *vd)
+{
+	memset(fake_ram(vd->fm, vd->ring, 0x3000), 0, 0x3000);
+	vd_write(vd, VD_QSELECT, vd->queue, 2);
+	vd_write(vd, VD_QSIZE, vd->size, 2);
+	write64(vd, VD_QDESC, vd->ring);
+	write64(vd, VD_QAVAIL, vd->ring + 0x1000);
+	write64(vd, VD_QUSED, vd->ring + 0x2000);
+	vd_write(vd, VD_QMSIX, 1, 2);
+	vd_write(vd, VD_QENABLE, 1, 2);
+}
+
 void vd_prepare(struct vdriver *vd, uint64_t wanted, unsigned size)
 {
 	uint64_t offered;
@@ -128,20 +140,27 @@ void vd_prepare(struct vdriver *vd, uint64_t wanted, unsigned size)
 	REQUIRE(vd_read(vd, VD_MSIX, 2) == 0);
 
 	vd->size = size;
-	memset(fake_ram(vd->fm, vd->ring, 0x3000), 0, 0x3000);
-	vd_write(vd, VD_QSELECT, 0, 2);
-	vd_write(vd, VD_QSIZE, size, 2);
-	write64(vd, VD_QDESC, vd->ring);
-	write64(vd, VD_QAVAIL, vd->ring + 0x1000);
-	write64(vd, VD_QUSED, vd->ring + 0x2000);
-	vd_write(vd, VD_QMSIX, 1, 2);
-	vd_write(vd, VD_QENABLE, 1, 2);
+	set_up_queue(vd);
+}
+
+void vd_queue(const struct vdriver *first, struct vdriver *out, unsigned queue, uint64_t ring)
+{
+	*out = *first;
+	out->queue = queue;
+	out->ring = ring;
+	out->next_avail = out->next_used = 0;
+	set_up_queue(out);
+}
+
+void vd_ready(struct vdriver *vd)
+{
+	vd_write(vd, VD_STATUS, VD_ACK | VD_DRIVER | VD_FEATURES_OK | VD_DRIVER_OK, 1);
 }
 
 void vd_start(struct vdriver *vd, uint64_t wanted, unsigned size)
 {
 	vd_prepare(vd, wanted, size);
-	vd_write(vd, VD_STATUS, VD_ACK | VD_DRIVER | VD_FEATURES_OK | VD_DRIVER_OK, 1);
+	vd_ready(vd);
 }
 
 void vd_put_desc(struct vdriver *vd, unsigned i, uint64_t gpa, uint32_t len, uint16_t flags,
@@ -177,9 +196,9 @@ void vd_kick(struct vdriver *vd)
 {
 	unsigned off;
 
-	vd_write(vd, VD_QSELECT, 0, 2);
+	vd_write(vd, VD_QSELECT, vd->queue, 2);
 	off = vd_read(vd, VD_QNOFF, 2);
-	fake_mmio_write(vd->fm, vd->notify + (uint64_t)off * vd->notify_multiplier, 0, 2);
+	fake_mmio_write(vd->fm, vd->notify + (uint64_t)off * vd->notify_multiplier, vd->queue, 2);
 }
 
 bool vd_has_used(struct vdriver *vd)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * A small virtio-pci driver for the device tests, written from VIRTIO 1.2 chapter 4.1 and working
- * through configuration space and BARs only, as a guest does. One queue at a time.
+ * through configuration space and BARs only, as a guest does. A struct vdriver drives one queue, at
+ * first number 0; vd_queue() makes further ones for the same device.
  */
 #ifndef KEEL_TESTS_VDRIVER_H
 #define KEEL_TESTS_VDRIVER_H
@@ -45,6 +46,7 @@ struct vdriver {
 	uint64_t common, isr, device, notify, msix;
 	uint32_t notify_multiplier;
 	unsigned msix_cap, cfg_cap;
+	unsigned queue; /* which one this is */
 	unsigned size;
 	uint64_t features;
 	uint64_t ring; /* where desc, avail and used are: a page each */
@@ -63,6 +65,10 @@ void vd_find(struct vdriver *vd, struct fake_machine *fm, unsigned slot);
 void vd_start(struct vdriver *vd, uint64_t wanted, unsigned size);
 /* The same up to before DRIVER_OK. */
 void vd_prepare(struct vdriver *vd, uint64_t wanted, unsigned size);
+/* Between vd_prepare() and vd_ready(): queue number `queue` with its rings in three pages at ring.
+ */
+void vd_queue(const struct vdriver *first, struct vdriver *out, unsigned queue, uint64_t ring);
+void vd_ready(struct vdriver *vd); /* DRIVER_OK */
 void vd_reset(struct vdriver *vd);
 uint32_t vd_read(struct vdriver *vd, unsigned reg, unsigned len);
 void vd_write(struct vdriver *vd, unsigned reg, uint64_t value, unsigned len);
