@@ -72,6 +72,19 @@ static inline void mmio_write32(uint64_t addr, uint32_t value)
 	__asm__ volatile("movl %0, (%1)" : : "r"(value), "r"(addr) : "memory");
 }
 
+static inline uint64_t mmio_read64(uint64_t addr)
+{
+	uint64_t value;
+
+	__asm__ volatile("movq (%1), %0" : "=r"(value) : "r"(addr) : "memory");
+	return value;
+}
+
+static inline void mmio_write64(uint64_t addr, uint64_t value)
+{
+	__asm__ volatile("movq %0, (%1)" : : "r"(value), "r"(addr) : "memory");
+}
+
 static inline uint16_t mmio_read16(uint64_t addr)
 {
 	uint16_t value;
