@@ -255,7 +255,8 @@ bool gmem_write(struct gmem *mem, struct gpa gpa, const void *src, uint64_t len)
 	return true;
 }
 
-int gmem_discard(struct gmem *mem, struct gpa gpa, uint64_t len, uint64_t *given, struct err *err)
+int gmem_discard(struct gmem *mem, struct gpa gpa, uint64_t len, enum gmem_discard_why why,
+		 uint64_t *given, struct err *err)
 {
 	uint64_t offset, first, end, page;
 	struct area *area;
@@ -270,7 +271,7 @@ int gmem_discard(struct gmem *mem, struct gpa gpa, uint64_t len, uint64_t *given
 	page = area->region.page_size ? area->region.page_size : GUEST_PAGE_SIZE;
 	first = ALIGN_UP(offset, page);
 	end = ALIGN_DOWN(offset + len, page);
-	if (first >= end || area->region.keep)
+	if (first >= end || (area->region.keep && why != GMEM_DEMAND))
 		return 0;
 	if (madvise((uint8_t *)area->region.host + first, end - first,
 		    area->region.shared ? MADV_REMOVE : MADV_DONTNEED) < 0)

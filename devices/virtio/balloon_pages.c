@@ -61,16 +61,34 @@ static void count(_Atomic uint64_t *counter, uint64_t n)
 	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
 }
 
-void balloon_pages_give(struct balloon_pages *pages, struct gpa gpa, uint64_t len)
+/* Inside one region. */
+static void discard(struct balloon_pages *pages, struct gpa gpa, uint64_t len,
+		    enum gmem_discard_why why)
 {
 	struct err err = ERR_INIT;
 	uint64_t given = 0;
 
-	if (gmem_discard(pages->mem, gpa, len, &given, &err)) {
+	if (gmem_discard(pages->mem, gpa, len, why, &given, &err)) {
 		count(&pages->counters.errors, 1);
 		log_guest("balloon: %s", err.msg);
 	}
 	count(&pages->counters.given_bytes, given);
+}
+
+void balloon_pages_give(struct balloon_pages *pages, struct gpa gpa, uint64_t len)
+{
+	uint64_t last = gpa.v + (len - 1);
+
+	for (unsigned i = 0; len && i < pages->nr_maps; i++) {
+		const struct gmem_region *region = gmem_region(pages->mem, i);
+		uint64_t first = region->gpa.v > gpa.v ? region->gpa.v : gpa.v;
+		uint64_t end = region->gpa.v + (region->len - 1);
+
+		if (end > last)
+			end = last;
+		if (first <= end)
+			discard(pages, GPA(first), end - first + 1, GMEM_SPARE);
+	}
 }
 
 /* The bits of [first, first + nr) that lie in the word of `first`. */
@@ -120,8 +138,8 @@ static void move_in_huge(struct balloon_pages *pages, const struct run *run, boo
 	count(&pages->counters.kept_pages,
 	      (after == per_huge ? 0 : after) - (before == per_huge ? 0 : before));
 	if (after == per_huge && before != per_huge)
-		balloon_pages_give(pages, GPA(region->gpa.v + (huge << GUEST_PAGE_SHIFT)),
-				   region->page_size);
+		discard(pages, GPA(region->gpa.v + (huge << GUEST_PAGE_SHIFT)), region->page_size,
+			GMEM_DEMAND);
 }
 
 static void move_run(struct balloon_pages *pages, const struct run *run, bool enter, bool tracked)
@@ -132,8 +150,8 @@ static void move_run(struct balloon_pages *pages, const struct run *run, bool en
 
 	if (!pages->maps[run->region] || !tracked) {
 		if (enter)
-			balloon_pages_give(pages, GPA(region->gpa.v + (first << GUEST_PAGE_SHIFT)),
-					   run->nr << GUEST_PAGE_SHIFT);
+			discard(pages, GPA(region->gpa.v + (first << GUEST_PAGE_SHIFT)),
+				run->nr << GUEST_PAGE_SHIFT, GMEM_DEMAND);
 		return;
 	}
 	while (first < end) {

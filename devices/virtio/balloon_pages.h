@@ -50,7 +50,7 @@ void balloon_pages_reset(struct balloon_pages *pages);
 unsigned balloon_pages_enter(struct balloon_pages *pages, uint32_t *pfns, unsigned nr,
 			     bool told_first);
 void balloon_pages_leave(struct balloon_pages *pages, uint32_t *pfns, unsigned nr);
-/* Gives back what lies in [gpa, gpa + len), inside one region, now; the guest may use it again. */
+/* Gives back what the guest can spare of [gpa, gpa + len) and may use again at any time. */
 void balloon_pages_give(struct balloon_pages *pages, struct gpa gpa, uint64_t len);
 
 #endif

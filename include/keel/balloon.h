@@ -32,7 +32,7 @@ KEEL_NODISCARD int balloon_info(struct device_list *list, json_t **info, struct 
  */
 struct balloon_hints {
 	/* On a thread of the device's, never after balloon_hint_stop() returned; must not block.
-	 * [gpa, gpa + len) lies in one region, both are multiples of GUEST_PAGE_SIZE. */
+	 * [gpa, gpa + len) lies in RAM, perhaps in regions that touch; whole guest pages. */
 	void (*fn)(void *ctx, struct gpa gpa, uint64_t len);
 	void *ctx;
 };

@@ -47,7 +47,7 @@ struct gmem_region {
 	 * aligned to it. Transparent huge pages don't count: the host splits them. */
 	uint64_t page_size;
 	bool shared; /* a shared mapping of a memory file; otherwise private and anonymous */
-	bool keep;   /* gmem_discard() gives nothing back: the guest may count on these pages */
+	bool keep;   /* the guest counts on these pages: gmem_discard() takes them on demand only */
 	int fd;      /* the memory file when shared, else -1; the caller's */
 	uint64_t fd_offset;
 };
@@ -80,14 +80,18 @@ void gmem_dirty(struct gmem *mem, struct gpa gpa, uint64_t len);
 KEEL_NODISCARD bool gmem_read(struct gmem *mem, struct gpa gpa, void *dst, uint64_t len);
 KEEL_NODISCARD bool gmem_write(struct gmem *mem, struct gpa gpa, const void *src, uint64_t len);
 
+enum gmem_discard_why {
+	GMEM_SPARE,  /* the guest does not need it now; regions that keep their pages keep them */
+	GMEM_DEMAND, /* the operator wants it back, from any region */
+};
+
 /*
  * Gives [gpa, gpa + len), which lies inside one region, back to the host as far as it covers whole
- * host pages; these read zero from then on and are marked dirty. *given: bytes given back, 0 when
- * the region is one to keep. -EFAULT when it is not inside one region; -errno when the host
- * refuses, what was given then is unknown.
+ * host pages; these read zero from then on and are marked dirty. *given: bytes given back. -EFAULT
+ * where it does not lie inside one; -errno when the host refuses, what was given then is unknown.
  */
-KEEL_NODISCARD int gmem_discard(struct gmem *mem, struct gpa gpa, uint64_t len, uint64_t *given,
-				struct err *err);
+KEEL_NODISCARD int gmem_discard(struct gmem *mem, struct gpa gpa, uint64_t len,
+				enum gmem_discard_why why, uint64_t *given, struct err *err);
 
 /*
  * The host side's dirty log of region `index`, one bit per page, 64 per word. collect() ORs the

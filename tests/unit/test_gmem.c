@@ -383,21 +383,27 @@ static void test_discard(void **state)
 		struct gmem *mem = filled(shared, 0, &host);
 
 		/* Only whole pages: the first and the last are kept. */
-		assert_int_equal(gmem_discard(mem, GPA(HUGE + 4095), 3 * 4096, &given, &err), 0);
+		assert_int_equal(
+			gmem_discard(mem, GPA(HUGE + 4095), 3 * 4096, GMEM_SPARE, &given, &err), 0);
 		assert_int_equal(given, 2 * 4096);
 		check_discarded(mem, host, 4096, 2 * 4096);
 		memset(host, 0x77, 4 * 4096);
-		assert_int_equal(gmem_discard(mem, GPA(HUGE + 1), 4095, &given, &err), 0);
+		assert_int_equal(gmem_discard(mem, GPA(HUGE + 1), 4095, GMEM_SPARE, &given, &err),
+				 0);
 		assert_int_equal(given, 0);
 		check_discarded(mem, host, 0, 0);
-		assert_int_equal(gmem_discard(mem, GPA(HUGE), 5 * HUGE, &given, &err), -EFAULT);
-		assert_int_equal(gmem_discard(mem, GPA(0), 4096, &given, &err), -EFAULT);
-		assert_int_equal(gmem_discard(mem, GPA(UINT64_MAX), 4096, &given, &err), -EFAULT);
+		assert_int_equal(gmem_discard(mem, GPA(HUGE), 5 * HUGE, GMEM_SPARE, &given, &err),
+				 -EFAULT);
+		assert_int_equal(gmem_discard(mem, GPA(0), 4096, GMEM_SPARE, &given, &err),
+				 -EFAULT);
+		assert_int_equal(gmem_discard(mem, GPA(UINT64_MAX), 4096, GMEM_SPARE, &given, &err),
+				 -EFAULT);
 		gmem_destroy(mem);
 		munmap(host, 4 * HUGE);
 
 		mem = filled(shared, HUGE, &host);
-		assert_int_equal(gmem_discard(mem, GPA(HUGE + 4096), 2 * HUGE, &given, &err), 0);
+		assert_int_equal(
+			gmem_discard(mem, GPA(HUGE + 4096), 2 * HUGE, GMEM_SPARE, &given, &err), 0);
 		assert_int_equal(given, HUGE);
 		check_discarded(mem, host, HUGE, HUGE);
 		gmem_destroy(mem);
