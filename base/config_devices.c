@@ -2,18 +2,52 @@
 /* The options of devices that a machine may have several of, or none. */
 #include "base/config_impl.h"
 
+static const char *const disk_cache_names[] = { "writeback", "direct", NULL };
+
 static const struct field disk_fields[] = {
 	{ .name = "path",
 	  .type = FIELD_STRING,
 	  .offset = offsetof(struct disk_config, path),
 	  .flags = FIELD_BARE | FIELD_REQUIRED | FIELD_HOST,
 	  .metavar = "FILE",
-	  .help = "raw image" },
+	  .help = "raw image or block device" },
 	{ .name = "readonly",
 	  .type = FIELD_BOOL,
 	  .offset = offsetof(struct disk_config, readonly),
 	  .def = "off",
 	  .help = "the guest can't write to it" },
+	{ .name = "cache",
+	  .type = FIELD_ENUM,
+	  .offset = offsetof(struct disk_config, cache),
+	  .names = disk_cache_names,
+	  .def = "writeback",
+	  .help = "writeback: through the host's page cache; direct: past it (O_DIRECT)" },
+	{ .name = "discard",
+	  .type = FIELD_BOOL,
+	  .offset = offsetof(struct disk_config, discard),
+	  .def = "on",
+	  .help = "the guest may give blocks back to the host" },
+	{ .name = "queues",
+	  .type = FIELD_U32,
+	  .offset = offsetof(struct disk_config, queues),
+	  .min = 1,
+	  .max = CONFIG_MAX_DISK_QUEUES,
+	  .metavar = "N",
+	  .help = "request queues, an I/O thread each; without it one per vCPU, at most 4" },
+	{ .name = "serial",
+	  .type = FIELD_STRING,
+	  .offset = offsetof(struct disk_config, serial),
+	  .metavar = "TEXT",
+	  .help = "serial number, at most 20 characters; without it the device's name: disk0" },
+	{ .name = "poll",
+	  .type = FIELD_DURATION,
+	  .offset = offsetof(struct disk_config, poll_ns),
+	  .max = 1000000,
+	  .def = "50us",
+	  .metavar = "TIME",
+	  .help = "longest busy wait of an I/O thread for the next request, while that pays; 0s: "
+		  "none" },
+	LIMITS_FIELDS(disk_config, limits, "requests"),
 };
 
 static const struct field port_fields[] = {

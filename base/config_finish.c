@@ -63,6 +63,34 @@ int config_check_limits(const struct limits_config *limits, struct err *err)
 	return 0;
 }
 
+static int finish_disk(struct disk_config *disk, uint32_t cpus, struct err *err)
+{
+	if (!disk->queues)
+		disk->queues = cpus < CONFIG_AUTO_DISK_QUEUES ? cpus : CONFIG_AUTO_DISK_QUEUES;
+	if (disk->serial) {
+		size_t len = strlen(disk->serial);
+		bool good = len > 0 && len <= CONFIG_MAX_SERIAL;
+
+		for (size_t i = 0; i < len && good; i++)
+			good = isgraph((unsigned char)disk->serial[i]);
+		if (!good)
+			return err_set(err, EINVAL,
+				       "serial=%.60s: must be 1 to %d printable characters "
+				       "without spaces",
+				       disk->serial, CONFIG_MAX_SERIAL);
+	}
+	return config_check_limits(&disk->limits, err);
+}
+
+static int finish_disks(struct machine_config *cfg, struct err *err)
+{
+	for (unsigned i = 0; i < cfg->nr_disks; i++) {
+		if (finish_disk(&cfg->disks[i], cfg->cpus.count, err))
+			return err_wrap(err, "disk[%u]", i);
+	}
+	return 0;
+}
+
 /* A name becomes part of file names and of tables: letters, digits, and . _ - inside. */
 static int check_name(const char *name, struct err *err)
 {
@@ -132,5 +160,7 @@ int config_finish(struct machine_config *cfg, struct err *err)
 		ret = finish_console(&cfg->console, err);
 	for (unsigned i = 0; !ret && i < cfg->nr_ports; i++)
 		ret = finish_port(cfg, i, err);
+	if (!ret)
+		ret = finish_disks(cfg, err);
 	return ret;
 }

@@ -5,6 +5,10 @@
 
 #include "keel/config.h"
 
+#define CONFIG_MAX_DISK_QUEUES  16
+#define CONFIG_AUTO_DISK_QUEUES 4
+#define CONFIG_MAX_SERIAL       20 /* VIRTIO_BLK_ID_BYTES */
+
 #define SCHEMA(id, type)                                                                           \
 	const struct schema id##_schema = { .name = #id,                                           \
 					    .fields = id##_fields,                                 \
@@ -12,27 +16,27 @@
 					    .size = sizeof(struct type) }
 
 /*
- * The rows of a struct limits_config that is the member `member` of struct `type`. noun: what an
+ * The rows of a struct limits_config that is the member `member` of struct `owner`. noun: what an
  * operation is ("requests", "packets").
  */
-#define LIMITS_FIELDS(type, member, noun)                                                          \
+#define LIMITS_FIELDS(owner, member, noun)                                                         \
 	{ .name = "limit-bytes",                                                                   \
 	  .type = FIELD_SIZE,                                                                      \
-	  .offset = offsetof(struct type, member.bytes),                                           \
+	  .offset = offsetof(struct owner, member.bytes),                                          \
 	  .min = 1,                                                                                \
 	  .max = UINT64_C(1) << 50,                                                                \
 	  .metavar = "SIZE",                                                                       \
 	  .help = "at most so many bytes per second" },                                            \
 		{ .name = "limit-ops",                                                             \
 		  .type = FIELD_U64,                                                               \
-		  .offset = offsetof(struct type, member.ops),                                     \
+		  .offset = offsetof(struct owner, member.ops),                                    \
 		  .min = 1,                                                                        \
 		  .max = UINT64_C(1) << 40,                                                        \
 		  .metavar = "N",                                                                  \
 		  .help = "at most so many " noun " per second" },                                 \
 		{ .name = "burst-bytes",                                                           \
 		  .type = FIELD_SIZE,                                                              \
-		  .offset = offsetof(struct type, member.bytes_burst),                             \
+		  .offset = offsetof(struct owner, member.bytes_burst),                            \
 		  .min = 1,                                                                        \
 		  .max = UINT64_C(1) << 50,                                                        \
 		  .metavar = "SIZE",                                                               \
@@ -40,7 +44,7 @@
 			  "limit-bytes" },                                                         \
 	{                                                                                          \
 		.name = "burst-ops", .type = FIELD_U64,                                            \
-		.offset = offsetof(struct type, member.ops_burst), .min = 1,                       \
+		.offset = offsetof(struct owner, member.ops_burst), .min = 1,                      \
 		.max = UINT64_C(1) << 40, .metavar = "N",                                          \
 		.help = noun                                                                       \
 			" that may come at once after a rest; without it a tenth of limit-ops"     \

@@ -14,6 +14,7 @@ cli-src += cli/main.c
 cli-src += cli/options.c
 cli-src += cli/output.c
 cli-src += cli/ps.c
+cli-src += cli/resize.c
 cli-src += cli/run.c
 cli-src += cli/terminal.c
 cli-src += cli/version.c

@@ -76,6 +76,17 @@ const struct verb verbs[] = {
 	  .flags = VERB_VM,
 	  .max_args = 2,
 	  .run = verb_balloon },
+	{ .name = "resize",
+	  .args = "NAME DISK [SIZE]",
+	  .summary = "give a disk of a running VM another size",
+	  .text = "DISK is the device's name as keel info shows it: disk0 is the first --disk. The "
+		  "image file is extended (or, with --shrink, cut) to SIZE, and the guest is told. "
+		  "Without SIZE the disk takes the size that its file or block device has by now, "
+		  "which is the only way with a block device.",
+	  .options = &resize_options_schema,
+	  .flags = VERB_VM,
+	  .max_args = 3,
+	  .run = verb_resize },
 	{ .name = "console",
 	  .args = "[NAME]",
 	  .summary = "attach to a VM's serial console",

@@ -38,6 +38,9 @@ KEEL_NODISCARD int power_create(struct machine_bus *bus, struct device **list_ta
 KEEL_NODISCARD int testdev_create(struct machine_bus *bus, struct device **list_tail,
 				  struct err *err);
 
+/* Which devices are disks is told by their ops. */
+extern const struct device_ops blk_dev_ops;
+
 /* Who has a power button is told by its ops. */
 extern const struct device_ops power_ops;
 void power_button_press(struct device *dev);

@@ -80,9 +80,15 @@ void iothread_run(struct iothread *io)
 	set_want(io, IOTHREAD_RUN);
 }
 
+void iothread_ask_park(struct iothread *io)
+{
+	if (!iothread_should_park(io))
+		set_want(io, IOTHREAD_PARK);
+}
+
 void iothread_park(struct iothread *io)
 {
-	set_want(io, IOTHREAD_PARK);
+	iothread_ask_park(io);
 	mutex_lock(&io->lock);
 	while (!io->parked)
 		cond_wait(&io->cond, &io->lock);

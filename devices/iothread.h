@@ -34,6 +34,8 @@ KEEL_NODISCARD int iothread_create(struct iothread *io, enum thread_role role, c
 /* Parks, ends and joins. Accepts a zeroed struct. */
 void iothread_destroy(struct iothread *io);
 void iothread_run(struct iothread *io);
+/* The beginning of iothread_park(): tells it and does not wait, so that several can end at once. */
+void iothread_ask_park(struct iothread *io);
 /* Returns when run() has returned. Never on the thread itself. */
 void iothread_park(struct iothread *io);
 

@@ -6,6 +6,7 @@
 
 #include "keel/balloon.h"
 #include "keel/cleanup.h"
+#include "keel/disks.h"
 
 struct stop_params {
 	bool force;
@@ -40,6 +41,35 @@ static const struct schema balloon_set_schema = { .name = "balloon.set",
 						  .fields = balloon_fields,
 						  .nr_fields = ARRAY_SIZE(balloon_fields),
 						  .size = sizeof(struct balloon_params) };
+
+struct resize_params {
+	char *disk;
+	uint64_t size;
+	bool shrink;
+};
+
+static const struct field resize_fields[] = {
+	{ .name = "disk",
+	  .type = FIELD_STRING,
+	  .offset = offsetof(struct resize_params, disk),
+	  .flags = FIELD_REQUIRED,
+	  .metavar = "DISK",
+	  .help = "the device: disk0 is the first" },
+	{ .name = "size",
+	  .type = FIELD_SIZE,
+	  .offset = offsetof(struct resize_params, size),
+	  .metavar = "SIZE",
+	  .help = "the new size; without it the one that the image has by now" },
+	{ .name = "shrink",
+	  .type = FIELD_BOOL,
+	  .offset = offsetof(struct resize_params, shrink),
+	  .help = "the disk may become smaller" },
+};
+
+static const struct schema resize_schema = { .name = "disk.resize",
+					     .fields = resize_fields,
+					     .nr_fields = ARRAY_SIZE(resize_fields),
+					     .size = sizeof(struct resize_params) };
 
 static void fail(struct rpc_call *call, int code, const char *text)
 {
@@ -210,6 +240,21 @@ static void method_console_size(void *ctx, struct rpc_call *call, const void *pa
 		rpc_reply(call, json_object());
 }
 
+static void method_disk_resize(void *ctx, struct rpc_call *call, const void *params)
+{
+	const struct resize_params *resize = params;
+	struct machine *machine = ctx;
+	struct err err = ERR_INIT;
+	uint64_t now = 0;
+
+	if (refuse_ended(machine, call))
+		return;
+	if (disks_resize(&machine->devices, resize->disk, resize->size, resize->shrink, &now, &err))
+		rpc_fail(call, &err);
+	else
+		rpc_reply(call, json_pack("{s:I}", "size", (json_int_t)now));
+}
+
 const struct rpc_method vmm_methods[] = {
 	{ "info", "State, counters, vCPUs and devices of the machine", NULL,
 	  "object: name, state, pid, uptime_ns, cpus, memory, resets, exits, vcpus, devices, "
@@ -239,6 +284,8 @@ const struct rpc_method vmm_methods[] = {
 	  method_balloon_info },
 	{ "balloon.set", "Say how much memory the guest shall give up; it follows as it can",
 	  &balloon_set_schema, "as balloon.info", method_balloon_set },
+	{ "disk.resize", "Give a disk another size, and tell the guest", &resize_schema,
+	  "object: size (bytes)", method_disk_resize },
 };
 const unsigned vmm_nr_methods = ARRAY_SIZE(vmm_methods);
 

@@ -3,11 +3,13 @@
 #include "devices/backend/engine.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "keel/clock.h"
 #include "keel/compiler.h"
 
 struct engine {
@@ -37,17 +39,24 @@ static void sync_destroy(struct engine *engine)
 
 static long transfer(struct engine *engine, struct disk_io *io)
 {
+	const int fd = engine->file_fd;
 	long ret = -EINVAL;
 
-	switch (io->op) {
-	case DISK_READ:
-		ret = preadv(engine->file_fd, io->iov, (int)io->nr_iov, (off_t)io->offset);
+	switch (io->raw.cmd) {
+	case ENGINE_READ:
+		ret = preadv(fd, io->raw.iov, (int)io->raw.nr_iov, (off_t)io->raw.offset);
 		break;
-	case DISK_WRITE:
-		ret = pwritev(engine->file_fd, io->iov, (int)io->nr_iov, (off_t)io->offset);
+	case ENGINE_WRITE:
+		ret = pwritev2(fd, io->raw.iov, (int)io->raw.nr_iov, (off_t)io->raw.offset,
+			       io->raw.stable ? RWF_DSYNC : 0);
 		break;
-	case DISK_FLUSH:
-		ret = fdatasync(engine->file_fd);
+	case ENGINE_SYNC:
+		ret = fdatasync(fd);
+		break;
+	case ENGINE_PUNCH:
+	case ENGINE_ZERO:
+		ret = fallocate(fd, engine_fallocate_mode(io->raw.cmd), (off_t)io->raw.offset,
+				(off_t)io->raw.len);
 		break;
 	}
 	return ret < 0 ? -errno : ret;
@@ -60,15 +69,18 @@ static void sync_submit(struct engine *engine, struct disk_io *io)
 	io_list_add(&engine->done, io);
 }
 
-static struct disk_io *sync_wait(struct engine *engine, bool block, unsigned *events)
+static struct disk_io *sync_wait(struct engine *engine, uint64_t wait_ns, unsigned *events)
 {
 	struct pollfd pfds[2] = { { .fd = engine->fds[0], .events = POLLIN },
 				  { .fd = engine->fds[1], .events = POLLIN } };
 	static const unsigned bits[2] = { DISK_KICKED, DISK_WOKEN };
-	bool sleep = block && !engine->done.first;
+	const struct timespec wait = { .tv_sec = (time_t)(wait_ns / NSEC_PER_SEC),
+				       .tv_nsec = (long)(wait_ns % NSEC_PER_SEC) };
 
 	*events = 0;
-	if (poll(pfds, ARRAY_SIZE(pfds), sleep ? -1 : 0) > 0) {
+	if (engine->done.first || wait_ns == DISK_NO_WAIT)
+		return io_list_take(&engine->done);
+	if (ppoll(pfds, ARRAY_SIZE(pfds), wait_ns == DISK_FOREVER ? NULL : &wait, NULL) > 0) {
 		for (unsigned i = 0; i < ARRAY_SIZE(pfds); i++) {
 			uint64_t count;
 
@@ -80,10 +92,16 @@ static struct disk_io *sync_wait(struct engine *engine, bool block, unsigned *ev
 	return io_list_take(&engine->done);
 }
 
+static bool sync_has_news(const struct engine *engine)
+{
+	return engine->done.first;
+}
+
 const struct engine_ops engine_sync = {
 	.name = "sync",
 	.create = sync_create,
 	.destroy = sync_destroy,
 	.submit = sync_submit,
 	.wait = sync_wait,
+	.has_news = sync_has_news,
 };

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The io_uring engine. Requests and both eventfds are in one ring (a read of each eventfd is always
- * under way), so one system call sends a batch and sleeps for whatever comes first. Only writes are
- * mostly done outside the ring, see write_here().
+ * The io_uring engine. Requests and both eventfds are in one ring (a read of each eventfd is under
+ * way whenever it sleeps), so one system call sends a batch and sleeps for whatever comes first.
+ * What the page cache can serve at once is done outside the ring, see read_here() and write_here().
  */
 #include "devices/backend/engine.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <liburing.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,8 @@
 #define SLOW_WRITE_NS (2 * NSEC_PER_MSEC)
 /* Writes that the workers then get before we try again. */
 #define WORKERS_TURN 128
+/* Reads that the ring gets at once after one that the page cache did not have. */
+#define MISSED_TURN 16
 
 /* An eventfd that is being read. */
 struct watch {
@@ -34,6 +37,8 @@ struct engine {
 	struct watch watches[2];
 	struct io_list queued; /* to go to the kernel with the next wait */
 	unsigned to_workers;   /* so many writes more go through the ring */
+	unsigned missed;       /* so many reads more are not tried in the page cache first */
+	bool read_here;        /* the file system can say that it would have to wait */
 	bool ring_only;
 	struct io_list done;
 };
@@ -48,8 +53,8 @@ struct engine {
 static int init_ring(struct io_uring *ring, unsigned entries)
 {
 	static const unsigned flags[] = {
-		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
-		IORING_SETUP_COOP_TASKRUN,
+		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
+		IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
 		0,
 	};
 	int ret = -EINVAL;
@@ -64,8 +69,9 @@ static int init_ring(struct io_uring *ring, unsigned entries)
 
 static int uring_create(struct engine **out, const struct engine_setup *setup, struct err *err)
 {
-	/* Fast poll lets a read of an eventfd wait without a worker thread. */
-	const unsigned need = IORING_FEAT_FAST_POLL | IORING_FEAT_NODROP;
+	/* Fast poll lets a read of an eventfd wait without a worker thread; the third, a timeout.
+	 */
+	const unsigned need = IORING_FEAT_FAST_POLL | IORING_FEAT_NODROP | IORING_FEAT_EXT_ARG;
 	struct engine *engine = calloc(1, sizeof(*engine));
 	int ret;
 
@@ -82,7 +88,9 @@ static int uring_create(struct engine **out, const struct engine_setup *setup, s
 		return err_set(err, EOPNOTSUPP, "this kernel's io_uring is too old");
 	}
 	engine->file_fd = setup->file_fd;
-	engine->ring_only = setup->ring_only;
+	/* With O_DIRECT there is no page cache to ask, and a write is a wait for the device. */
+	engine->ring_only = setup->ring_only || setup->direct;
+	engine->read_here = !engine->ring_only;
 	engine->watches[0] = (struct watch){ .fd = setup->kick_fd, .bit = DISK_KICKED };
 	engine->watches[1] = (struct watch){ .fd = setup->wake_fd, .bit = DISK_WOKEN };
 	io_list_init(&engine->queued);
@@ -117,18 +125,25 @@ static void uring_submit(struct engine *engine, struct disk_io *io)
 static bool prepare(struct engine *engine, struct disk_io *io)
 {
 	struct io_uring_sqe *sqe = get_sqe(engine);
+	const int fd = engine->file_fd;
 
 	if (!sqe)
 		return false;
-	switch (io->op) {
-	case DISK_READ:
-		io_uring_prep_readv(sqe, engine->file_fd, io->iov, io->nr_iov, io->offset);
+	switch (io->raw.cmd) {
+	case ENGINE_READ:
+		io_uring_prep_readv(sqe, fd, io->raw.iov, io->raw.nr_iov, io->raw.offset);
 		break;
-	case DISK_WRITE:
-		io_uring_prep_writev(sqe, engine->file_fd, io->iov, io->nr_iov, io->offset);
+	case ENGINE_WRITE:
+		io_uring_prep_writev2(sqe, fd, io->raw.iov, io->raw.nr_iov, io->raw.offset,
+				      io->raw.stable ? RWF_DSYNC : 0);
 		break;
-	case DISK_FLUSH:
-		io_uring_prep_fsync(sqe, engine->file_fd, IORING_FSYNC_DATASYNC);
+	case ENGINE_SYNC:
+		io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
+		break;
+	case ENGINE_PUNCH:
+	case ENGINE_ZERO:
+		io_uring_prep_fallocate(sqe, fd, engine_fallocate_mode(io->raw.cmd),
+					(off_t)io->raw.offset, (off_t)io->raw.len);
 		break;
 	}
 	io_uring_sqe_set_data(sqe, io);
@@ -146,19 +161,51 @@ static bool write_here(struct engine *engine, struct disk_io *io)
 	uint64_t start = now_ns();
 	long done;
 
-	done = pwritev(engine->file_fd, io->iov, (int)io->nr_iov, (off_t)io->offset);
+	done = pwritev(engine->file_fd, io->raw.iov, (int)io->raw.nr_iov, (off_t)io->raw.offset);
 	if (now_ns() - start > SLOW_WRITE_NS)
 		engine->to_workers = WORKERS_TURN;
 	return engine_account(io, done < 0 ? -errno : done);
 }
 
-static bool take_worker(struct engine *engine)
+/*
+ * What the page cache has is copied here and now: one plain system call instead of a way through
+ * the ring. False when the rest of it has to wait for the device.
+ */
+static bool read_here(struct engine *engine, struct disk_io *io)
 {
-	if (engine->ring_only)
+	long done = preadv2(engine->file_fd, io->raw.iov, (int)io->raw.nr_iov,
+			    (off_t)io->raw.offset, RWF_NOWAIT);
+
+	if (done < 0 && errno == EOPNOTSUPP) {
+		engine->read_here = false;
+		return false;
+	}
+	if (done < 0 && errno != EAGAIN)
+		done = -errno;
+	/* Zero may be the end of the file or a hole in the cache: the ring finds out. */
+	if (done != 0 && done != -1 && engine_account(io, done))
+		return true;
+	engine->missed = MISSED_TURN;
+	return false;
+}
+
+static bool take_worker(struct engine *engine, const struct disk_io *io)
+{
+	if (engine->ring_only || io->raw.stable)
 		return true;
 	if (!engine->to_workers)
 		return false;
 	engine->to_workers--;
+	return true;
+}
+
+static bool take_ring(struct engine *engine)
+{
+	if (!engine->read_here)
+		return true;
+	if (!engine->missed)
+		return false;
+	engine->missed--;
 	return true;
 }
 
@@ -172,31 +219,37 @@ static bool to_ring(struct engine *engine, struct disk_io *io)
 	return ok;
 }
 
-/* What goes to the kernel is sent before the writes are done, so that both go on at once. */
+/* What goes to the kernel is sent before the rest is done, so that both go on at once. */
 static void process_queued(struct engine *engine)
 {
 	struct disk_io *io = io_list_take(&engine->queued);
-	struct io_list writes;
+	struct io_list here;
 	bool sent = false;
 
-	io_list_init(&writes);
+	io_list_init(&here);
 	while (io) {
 		struct disk_io *next = io->next;
 
-		if (io->op == DISK_WRITE && !take_worker(engine))
-			io_list_add(&writes, io);
+		if ((io->raw.cmd == ENGINE_WRITE && !take_worker(engine, io)) ||
+		    (io->raw.cmd == ENGINE_READ && !take_ring(engine)))
+			io_list_add(&here, io);
 		else
 			sent |= to_ring(engine, io);
 		io = next;
 	}
-	if (sent && writes.first)
+	if (sent && here.first)
 		io_uring_submit(&engine->ring);
-	io = io_list_take(&writes);
+	io = io_list_take(&here);
 	while (io) {
 		struct disk_io *next = io->next;
+		bool read = io->raw.cmd == ENGINE_READ, done;
 
 		/* An earlier one of this very list may have been slow. */
-		if (!take_worker(engine) && write_here(engine, io))
+		if (read ? take_ring(engine) : take_worker(engine, io))
+			done = false;
+		else
+			done = read ? read_here(engine, io) : write_here(engine, io);
+		if (done)
 			io_list_add(&engine->done, io);
 		else
 			to_ring(engine, io);
@@ -247,22 +300,38 @@ static void reap(struct engine *engine, unsigned *events)
 	io_uring_cq_advance(&engine->ring, nr);
 }
 
-static struct disk_io *uring_wait(struct engine *engine, bool block, unsigned *events)
+/* Something is to be sent, completions are there, or the kernel hands some out inside a call. */
+static bool uring_has_news(const struct engine *engine)
+{
+	return engine->queued.first || io_uring_cq_ready(&engine->ring) ||
+	       (__atomic_load_n(engine->ring.sq.kflags, __ATOMIC_RELAXED) &
+		(IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW));
+}
+
+static void sleep_in_ring(struct engine *engine, uint64_t wait_ns)
+{
+	struct __kernel_timespec wait = { .tv_sec = (long long)(wait_ns / NSEC_PER_SEC),
+					  .tv_nsec = (long long)(wait_ns % NSEC_PER_SEC) };
+	struct io_uring_cqe *cqe;
+
+	arm_watches(engine);
+	if (wait_ns == DISK_FOREVER)
+		io_uring_submit_and_wait(&engine->ring, 1);
+	else
+		io_uring_submit_and_wait_timeout(&engine->ring, &cqe, 1, &wait, NULL);
+}
+
+static struct disk_io *uring_wait(struct engine *engine, uint64_t wait_ns, unsigned *events)
 {
 	*events = 0;
 	do {
 		process_queued(engine);
-		arm_watches(engine);
-		/*
-		 * Without block too: completions that the kernel has deferred to us are only
-		 * handled inside the call.
-		 */
-		if (block && !engine->queued.first && !engine->done.first)
-			io_uring_submit_and_wait(&engine->ring, 1);
-		else
+		if (wait_ns != DISK_NO_WAIT && !engine->queued.first && !engine->done.first)
+			sleep_in_ring(engine, wait_ns);
+		else if (io_uring_sq_ready(&engine->ring) || uring_has_news(engine))
 			io_uring_submit_and_get_events(&engine->ring);
 		reap(engine, events);
-	} while (block && !engine->done.first && !*events);
+	} while (wait_ns == DISK_FOREVER && !engine->done.first && !*events);
 	return io_list_take(&engine->done);
 }
 
@@ -272,4 +341,5 @@ const struct engine_ops engine_uring = {
 	.destroy = uring_destroy,
 	.submit = uring_submit,
 	.wait = uring_wait,
+	.has_news = uring_has_news,
 };

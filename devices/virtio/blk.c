@@ -2,148 +2,122 @@
 #include "devices/virtio/blk.h"
 
 #include <errno.h>
-#include <linux/virtio_blk.h>
 #include <linux/virtio_ids.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "devices/devices.h"
-#include "keel/le.h"
-#include "keel/log.h"
-
-#define FEATURE(bit) (UINT64_C(1) << (bit))
-/* Header and status take a descriptor each. */
-#define SEG_MAX (BLK_QUEUE_SIZE - 2)
-/* Requests taken from the ring before the first is sent to the disk and finished ones are told. */
-#define BATCH 32
-/* 2^3 sectors: partitions aligned to 4 KiB suit every host file system. */
-#define PHYSICAL_BLOCK_EXP 3
-
-static void complete(struct virtio_blk *blk, struct disk_io *done)
-{
-	struct virtq *q = &blk->vdev.queues[0].q;
-
-	while (done) {
-		struct blk_req *req = container_of(done, struct blk_req, io);
-
-		done = done->next;
-		blk_finish_request(blk, req);
-	}
-	if (virtq_publish(q))
-		virtio_signal_queue(&blk->vdev, 0);
-}
-
-/* Moves requests from the ring to the disk; returns how many it took. */
-static unsigned take_batch(struct virtio_blk *blk)
-{
-	struct virtq *q = &blk->vdev.queues[0].q;
-	struct virtq_chain chain;
-	enum virtq_result result = VIRTQ_EMPTY;
-	const char *why = NULL;
-	unsigned nr = 0;
-
-	while (nr < BATCH) {
-		result = virtq_pop(q, &chain);
-		if (result != VIRTQ_CHAIN)
-			break;
-		nr++;
-		if (blk_start_request(blk, &chain, &why) == BLK_MALFORMED) {
-			virtq_push(q, chain.head, 0);
-			virtq_break(q, why);
-			result = VIRTQ_BROKEN;
-			break;
-		}
-	}
-	if (result == VIRTQ_BROKEN)
-		virtio_needs_reset(&blk->vdev, 0, virtq_broken(q));
-	return nr;
-}
-
-/* The I/O thread while the queue is live. */
-static void serve(void *ctx)
-{
-	struct virtio_blk *blk = ctx;
-	struct virtq *q = &blk->vdev.queues[0].q;
-	unsigned events;
-
-	disk_start(blk->disk, blk->vdev.queues[0].kick_fd, blk->io.wake_fd);
-	while (!iothread_should_park(&blk->io)) {
-		unsigned taken;
-		bool idle;
-
-		virtq_disable_kicks(q);
-		taken = take_batch(blk);
-		/* A broken queue has no work: it sleeps here until the reset parks us. */
-		idle = taken == 0 && !virtq_enable_kicks(q);
-		complete(blk, disk_wait(blk->disk, idle, &events));
-	}
-	while (blk->nr_in_flight)
-		complete(blk, disk_wait(blk->disk, true, &events));
-}
 
 static void blk_resume(struct virtio_device *vdev)
 {
-	iothread_run(&blk_of(vdev)->io);
+	struct virtio_blk *blk = blk_of(vdev);
+
+	blk_update_cache_mode(blk);
+	for (unsigned i = 0; i < blk->nr_queues; i++) {
+		if (vdev->queues[i].q.enabled)
+			iothread_run(&blk->queues[i].io);
+	}
 }
 
 static void blk_pause(struct virtio_device *vdev)
 {
-	iothread_park(&blk_of(vdev)->io);
+	struct virtio_blk *blk = blk_of(vdev);
+
+	/* All are told before the first is waited for. */
+	for (unsigned i = 0; i < blk->nr_queues; i++)
+		iothread_ask_park(&blk->queues[i].io);
+	for (unsigned i = 0; i < blk->nr_queues; i++)
+		iothread_park(&blk->queues[i].io);
 }
 
-static void blk_reset(struct virtio_device *vdev KEEL_UNUSED)
+static void blk_reset(struct virtio_device *vdev)
 {
 	/* Requests are all finished by then, and the disk's content is no state of ours. */
+	atomic_store(&blk_of(vdev)->wce, 1);
 }
 
-static void blk_config_read(struct virtio_device *vdev, unsigned offset, uint8_t *data,
-			    unsigned len)
+static json_int_t get(const _Atomic uint64_t *counter)
 {
-	uint8_t config[sizeof(struct virtio_blk_config)] = { 0 };
-
-	put_le64(config + offsetof(struct virtio_blk_config, capacity),
-		 disk_sectors(blk_of(vdev)->disk));
-	put_le32(config + offsetof(struct virtio_blk_config, seg_max), SEG_MAX);
-	put_le32(config + offsetof(struct virtio_blk_config, blk_size), DISK_SECTOR);
-	config[offsetof(struct virtio_blk_config, physical_block_exp)] = PHYSICAL_BLOCK_EXP;
-	put_le16(config + offsetof(struct virtio_blk_config, min_io_size), 1 << PHYSICAL_BLOCK_EXP);
-	put_le16(config + offsetof(struct virtio_blk_config, num_queues), 1);
-	for (unsigned i = 0; i < len; i++)
-		if (offset + i < sizeof(config))
-			data[i] = config[offset + i];
+	return (json_int_t)atomic_load_explicit(counter, memory_order_relaxed);
 }
 
-static void blk_config_write(struct virtio_device *vdev, unsigned offset KEEL_UNUSED,
-			     const uint8_t *data KEEL_UNUSED, unsigned len KEEL_UNUSED)
+static json_t *queue_info(const struct blk_queue *queue)
 {
-	virtio_guest_error(vdev, "it writes to a read-only configuration");
+	const struct blk_counters *c = &queue->counters;
+
+	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "engine",
+			 disk_engine(queue->disk), "reads", get(&c->reads), "writes",
+			 get(&c->writes), "flushes", get(&c->flushes), "discards",
+			 get(&c->discards), "zeroes", get(&c->zeroes), "limited", get(&c->limited),
+			 "errors", get(&c->errors), "poll_hits", get(&c->poll_hits), "poll_misses",
+			 get(&c->poll_misses), "sleeps", get(&c->sleeps));
+}
+
+/* The queues' counters together. */
+static json_t *sums(const struct virtio_blk *blk)
+{
+	static const struct {
+		const char *name;
+		size_t offset;
+	} rows[] = {
+		{ "reads", offsetof(struct blk_counters, reads) },
+		{ "writes", offsetof(struct blk_counters, writes) },
+		{ "flushes", offsetof(struct blk_counters, flushes) },
+		{ "discards", offsetof(struct blk_counters, discards) },
+		{ "zeroes", offsetof(struct blk_counters, zeroes) },
+		{ "bytes_read", offsetof(struct blk_counters, bytes_read) },
+		{ "bytes_written", offsetof(struct blk_counters, bytes_written) },
+		{ "errors", offsetof(struct blk_counters, errors) },
+		{ "io_errors", offsetof(struct blk_counters, io_errors) },
+		{ "limited", offsetof(struct blk_counters, limited) },
+	};
+	json_t *all = json_object();
+
+	for (unsigned r = 0; r < ARRAY_SIZE(rows); r++) {
+		json_int_t sum = 0;
+
+		for (unsigned i = 0; i < blk->nr_queues; i++)
+			sum += get((const _Atomic uint64_t *)(const void *)((const char *)&blk
+										    ->queues[i]
+										    .counters +
+									    rows[r].offset));
+		json_object_set_new(all, rows[r].name, json_integer(sum));
+	}
+	return all;
 }
 
 static void blk_info(struct virtio_device *vdev, json_t *info)
 {
 	struct virtio_blk *blk = blk_of(vdev);
-	struct blk_counters *c = &blk->counters;
+	int last = atomic_load(&blk->last_error);
+	json_t *counts = sums(blk), *queues = json_array();
 	json_t *more = json_pack(
-		"{s:s, s:b, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "path", blk->path, "readonly",
-		disk_readonly(blk->disk), "sectors", (json_int_t)disk_sectors(blk->disk), "engine",
-		disk_engine(blk->disk), "reads", (json_int_t)atomic_load(&c->reads), "writes",
-		(json_int_t)atomic_load(&c->writes), "flushes",
-		(json_int_t)atomic_load(&c->flushes), "bytes_read",
-		(json_int_t)atomic_load(&c->bytes_read), "bytes_written",
-		(json_int_t)atomic_load(&c->bytes_written), "errors",
-		(json_int_t)atomic_load(&c->errors));
+		"{s:s, s:b, s:I, s:i, s:s, s:b, s:s#}", "path", blk->path, "readonly",
+		disk_readonly(blk->disk), "sectors", (json_int_t)disk_sectors(blk->disk),
+		"block_size", (int)disk_block_size(blk->disk), "engine",
+		disk_engine(blk->queues[0].disk), "write_through", atomic_load(&blk->stable),
+		"serial", blk->serial, (int)strnlen(blk->serial, sizeof(blk->serial)));
 
-	if (more)
-		json_object_update(info, more);
+	for (unsigned i = 0; i < blk->nr_queues; i++)
+		json_array_append_new(queues, queue_info(&blk->queues[i]));
+	json_object_update(info, more);
+	json_object_update(info, counts);
+	if (last)
+		json_object_set_new(info, "last_error", json_string(strerror(last)));
+	json_object_set_new(info, "queues", queues);
 	json_decref(more);
+	json_decref(counts);
 }
 
 static void free_blk(struct virtio_blk *blk)
 {
-	iothread_destroy(&blk->io);
+	for (unsigned i = 0; i < blk->nr_queues; i++) {
+		iothread_destroy(&blk->queues[i].io);
+		free(blk->queues[i].reqs);
+	}
 	disk_close(blk->disk);
-	free(blk->reqs);
+	free(blk->queues);
 	free(blk->path);
 	free(blk);
 }
@@ -170,49 +144,67 @@ static const struct virtio_ops blk_ops = {
 	.destroy = blk_destroy,
 };
 
-static const struct device_ops blk_dev_ops = VIRTIO_DEV_OPS("virtio-blk");
+const struct device_ops blk_dev_ops = VIRTIO_DEV_OPS("virtio-blk");
 
-/* What the device needs besides its virtio part. */
-static int open_parts(struct virtio_blk *blk, const char *id, const struct disk_options *options,
-		      struct err *err)
+static int make_queue(struct virtio_blk *blk, const char *id, uint64_t poll_ns, struct err *err)
 {
-	struct disk_options with_depth = *options;
-	char name[16];
-	int ret;
+	struct blk_queue *queue = &blk->queues[blk->nr_queues];
+	char name[THREAD_NAME_MAX];
 
-	with_depth.depth = BLK_QUEUE_SIZE;
-	ret = disk_open(&blk->disk, &with_depth, err);
-	if (ret)
-		return ret;
-	blk->path = strdup(options->path);
-	blk->reqs = calloc(BLK_QUEUE_SIZE, sizeof(*blk->reqs));
-	if (!blk->path || !blk->reqs)
+	queue->blk = blk;
+	queue->index = blk->nr_queues;
+	queue->disk = disk_queue(blk->disk, queue->index);
+	poller_init(&queue->poller, poll_ns);
+	queue->reqs = calloc(BLK_QUEUE_SIZE, sizeof(*queue->reqs));
+	if (!queue->reqs)
 		return err_set(err, ENOMEM, "out of memory for %s", id);
-	snprintf(name, sizeof(name), "io-%s", id);
-	return iothread_create(&blk->io, THREAD_DISK, name, serve, blk, err);
+	blk->nr_queues++;
+	snprintf(name, sizeof(name), "io-%.7s.%u", id, queue->index);
+	return iothread_create(&queue->io, THREAD_DISK, name, blk_serve, queue, err);
 }
 
-int virtio_blk_create_one(struct machine_bus *bus, const char *id,
-			  const struct disk_options *options, struct device **out, struct err *err)
+/* What the device needs besides its virtio part. */
+static int open_parts(struct virtio_blk *blk, const char *id, const struct blk_setup *setup,
+		      struct err *err)
 {
-	struct virtio_setup setup = {
-		.dev_ops = &blk_dev_ops,
-		.ops = &blk_ops,
-		.id = id,
-		.nr_queues = 1,
-		.features = FEATURE(VIRTIO_BLK_F_SEG_MAX) | FEATURE(VIRTIO_BLK_F_BLK_SIZE) |
-			    FEATURE(VIRTIO_BLK_F_TOPOLOGY) | FEATURE(VIRTIO_BLK_F_FLUSH),
-	};
+	struct disk_options options = setup->disk;
+	const char *serial = setup->serial ? setup->serial : id;
+	int ret;
+
+	options.depth = BLK_QUEUE_SIZE;
+	options.queues = options.queues ? options.queues : 1;
+	ret = disk_open(&blk->disk, &options, err);
+	if (ret)
+		return ret;
+	memcpy(blk->serial, serial, strnlen(serial, sizeof(blk->serial)));
+	blk->discard = setup->discard && !options.readonly;
+	atomic_store(&blk->wce, 1);
+	ratelimit_init(&blk->limits, &setup->limits);
+	blk->path = strdup(options.path);
+	blk->queues = aligned_alloc(64, options.queues * sizeof(*blk->queues));
+	if (!blk->path || !blk->queues)
+		return err_set(err, ENOMEM, "out of memory for %s", id);
+	memset(blk->queues, 0, options.queues * sizeof(*blk->queues));
+	for (unsigned i = 0; i < options.queues && !ret; i++)
+		ret = make_queue(blk, id, setup->poll_ns, err);
+	return ret;
+}
+
+int virtio_blk_create_one(struct machine_bus *bus, const char *id, const struct blk_setup *setup,
+			  struct device **out, struct err *err)
+{
+	struct virtio_setup virtio = { .dev_ops = &blk_dev_ops, .ops = &blk_ops, .id = id };
 	struct virtio_blk *blk = calloc(1, sizeof(*blk));
 	int ret;
 
 	if (!blk)
 		return err_set(err, ENOMEM, "out of memory for %s", id);
-	ret = open_parts(blk, id, options, err);
-	if (options->readonly)
-		setup.features |= FEATURE(VIRTIO_BLK_F_RO);
-	if (!ret)
-		ret = virtio_init(&blk->vdev, bus, &setup, err);
+	ret = open_parts(blk, id, setup, err);
+	if (!ret) {
+		virtio.nr_queues = blk->nr_queues;
+		virtio.features = blk_features(blk);
+		ret = virtio_init(&blk->vdev, bus, &virtio, err);
+	}
 	if (ret) {
 		free_blk(blk);
 		return ret;
@@ -221,32 +213,27 @@ int virtio_blk_create_one(struct machine_bus *bus, const char *id,
 	return 0;
 }
 
-/* The free list is threaded through memory that a shallow guest never touches, so not up front. */
-struct blk_req *blk_take_req(struct virtio_blk *blk)
-{
-	struct blk_req *req = blk->free_reqs;
-
-	if (req) {
-		blk->free_reqs = req->next_free;
-		return req;
-	}
-	/* As many as heads, and no head is in flight twice. */
-	BUG_ON(blk->nr_used_reqs == BLK_QUEUE_SIZE);
-	return &blk->reqs[blk->nr_used_reqs++];
-}
-
 int virtio_blk_create(struct machine_bus *bus, struct device **list_tail, struct err *err)
 {
 	struct device *first = NULL, **tail = &first;
 
 	for (unsigned i = 0; i < bus->cfg->nr_disks; i++) {
-		const struct disk_options options = { .path = bus->cfg->disks[i].path,
-						      .readonly = bus->cfg->disks[i].readonly };
+		const struct disk_config *cfg = &bus->cfg->disks[i];
+		const struct blk_setup setup = {
+			.disk = { .path = cfg->path,
+				  .readonly = cfg->readonly,
+				  .direct = cfg->cache == DISK_CACHE_DIRECT,
+				  .queues = cfg->queues },
+			.serial = cfg->serial,
+			.discard = cfg->discard,
+			.poll_ns = cfg->poll_ns,
+			.limits = cfg->limits,
+		};
 		char id[16];
 		int ret;
 
 		snprintf(id, sizeof(id), "disk%u", i);
-		ret = virtio_blk_create_one(bus, id, &options, tail, err);
+		ret = virtio_blk_create_one(bus, id, &setup, tail, err);
 		if (ret) {
 			while (first) {
 				struct device *next = first->next;

@@ -32,4 +32,14 @@
 	} while (0)
 __attribute__((noreturn, cold)) void keel_bug(const char *file, int line, const char *what);
 
+/* Between two looks at something that another CPU changes. */
+static inline void cpu_relax(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#else
+	__asm__ volatile("" ::: "memory");
+#endif
+}
+
 #endif

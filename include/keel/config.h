@@ -51,9 +51,17 @@ struct limits_config {
 };
 
 /* --disk */
+enum disk_cache { DISK_CACHE_WRITEBACK, DISK_CACHE_DIRECT };
+
 struct disk_config {
 	char *path;
 	bool readonly;
+	bool discard;
+	uint32_t cache;  /* enum disk_cache */
+	uint32_t queues; /* 0 in the options: follows the vCPUs */
+	char *serial;    /* NULL: the device's id */
+	uint64_t poll_ns;
+	struct limits_config limits;
 };
 
 /* --balloon */

@@ -51,9 +51,10 @@ static void create(struct fixture *f)
 	memset(f->content, 0x5a, sizeof(f->content));
 	for (unsigned i = 0; i < 2; i++) {
 		char path[64];
-		struct disk_options options = { .path = path,
-						.readonly = i,
-						.io_path = DISK_SYNC_ONLY };
+		struct blk_setup setup = {
+			.disk = { .path = path, .readonly = i, .io_path = DISK_SYNC_ONLY },
+			.discard = true
+		};
 		struct device *dev;
 
 		f->file[i] = memfd_create("fuzz-blk", 0);
@@ -61,38 +62,45 @@ static void create(struct fixture *f)
 		require(pwrite(f->file[i], f->content, sizeof(f->content), 0) ==
 			sizeof(f->content));
 		snprintf(path, sizeof(path), "/proc/self/fd/%d", f->file[i]);
-		require(virtio_blk_create_one(&f->fm->bus, i ? "disk1" : "disk0", &options, &dev,
+		require(virtio_blk_create_one(&f->fm->bus, i ? "disk1" : "disk0", &setup, &dev,
 					      NULL) == 0);
 		/* Never started: its I/O thread stays parked and the queue is ours. */
 		f->blk[i] = blk_of(virtio_of(dev));
-		disk_start(f->blk[i]->disk, eventfd(0, EFD_CLOEXEC), eventfd(0, EFD_CLOEXEC));
+		disk_start(f->blk[i]->queues[0].disk, eventfd(0, EFD_CLOEXEC),
+			   eventfd(0, EFD_CLOEXEC));
 	}
 }
 
 static void serve(struct virtio_blk *blk)
 {
-	struct virtq *q = &blk->vdev.queues[0].q;
+	struct blk_queue *queue = &blk->queues[0];
+	struct virtq *q = blk_virtq(queue);
 	struct virtq_chain chain;
 	const char *why = NULL;
 	unsigned events;
 
 	for (unsigned n = 0; n < 64 && virtq_pop(q, &chain) == VIRTQ_CHAIN; n++) {
 		struct disk_io *done;
+		bool more;
 
-		if (blk_start_request(blk, &chain, &why) == BLK_MALFORMED) {
+		if (blk_start_request(queue, &chain, &why) == BLK_MALFORMED) {
 			require(why != NULL);
 			virtq_push(q, chain.head, 0);
 			virtq_break(q, why);
 		}
-		done = disk_wait(blk->disk, false, &events);
-		while (done) {
-			struct disk_io *next = done->next;
+		/* A request of several ranges comes back once for each. */
+		do {
+			done = disk_wait(queue->disk, DISK_NO_WAIT, &events);
+			more = done;
+			while (done) {
+				struct disk_io *next = done->next;
 
-			blk_finish_request(blk, container_of(done, struct blk_req, io));
-			done = next;
-		}
+				blk_finish_request(queue, container_of(done, struct blk_req, io));
+				done = next;
+			}
+		} while (more);
 	}
-	require(q->nr_in_flight == 0 && blk->nr_in_flight == 0);
+	require(q->nr_in_flight == 0 && queue->nr_in_flight == 0);
 	(void)!virtq_publish(q);
 }
 
@@ -132,6 +140,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	q->desc = DESC;
 	q->avail = AVAIL;
 	q->used = USED;
+	/* Everything offered is accepted, discard and write zeroes among it. */
+	blk->vdev.accepted = blk->vdev.offered;
+	blk_update_cache_mode(blk);
 	require(!virtq_attach(q, f.fm->bus.mem, UINT64_C(1) << 28));
 	serve(blk);
 	virtq_detach(q);

@@ -32,16 +32,16 @@ static inline uint8_t bf_byte(uint64_t offset)
 	return (uint8_t)(offset * 131 + (offset >> 9) * 7 + 3);
 }
 
-static inline void bf_open(struct blk_fixture *f, bool readonly, enum disk_path io_path)
+/* setup: all but the path. */
+static inline void bf_open_with(struct blk_fixture *f, const struct blk_setup *setup)
 {
-	const struct disk_options options = { .path = f->path,
-					      .readonly = readonly,
-					      .io_path = io_path };
+	struct blk_setup with_path = *setup;
 	struct err err = ERR_INIT;
 
+	with_path.disk.path = f->path;
 	f->fm = fake_machine_create();
 	BUG_ON(pci_host_create(&f->fm->bus, &f->host, NULL));
-	if (virtio_blk_create_one(&f->fm->bus, "disk0", &options, &f->dev, &err)) {
+	if (virtio_blk_create_one(&f->fm->bus, "disk0", &with_path, &f->dev, &err)) {
 		fprintf(stderr, "%s\n", err.msg);
 		BUG_ON(true);
 	}
@@ -49,7 +49,16 @@ static inline void bf_open(struct blk_fixture *f, bool readonly, enum disk_path 
 	vd_find(&f->vd, f->fm, 1);
 }
 
-static inline void bf_create(struct blk_fixture *f, bool readonly, enum disk_path io_path)
+static inline void bf_open(struct blk_fixture *f, bool readonly, enum disk_path io_path)
+{
+	const struct blk_setup setup = { .disk = { .readonly = readonly, .io_path = io_path },
+					 .discard = true,
+					 .poll_ns = 20000 };
+
+	bf_open_with(f, &setup);
+}
+
+static inline void bf_create_with(struct blk_fixture *f, const struct blk_setup *setup)
 {
 	*f = (struct blk_fixture){ .path = "/tmp/keel-test-blk-XXXXXX" };
 	f->fd = mkstemp(f->path);
@@ -59,7 +68,16 @@ static inline void bf_create(struct blk_fixture *f, bool readonly, enum disk_pat
 	for (uint64_t i = 0; i < (uint64_t)BF_SECTORS * 512; i++)
 		f->model[i] = bf_byte(i);
 	BUG_ON(pwrite(f->fd, f->model, (size_t)BF_SECTORS * 512, 0) != (ssize_t)BF_SECTORS * 512);
-	bf_open(f, readonly, io_path);
+	bf_open_with(f, setup);
+}
+
+static inline void bf_create(struct blk_fixture *f, bool readonly, enum disk_path io_path)
+{
+	const struct blk_setup setup = { .disk = { .readonly = readonly, .io_path = io_path },
+					 .discard = true,
+					 .poll_ns = 20000 };
+
+	bf_create_with(f, &setup);
 }
 
 static inline void bf_close(struct blk_fixture *f)
@@ -91,7 +109,9 @@ static inline void bf_header(struct blk_fixture *f, unsigned i, uint32_t type, u
 static inline uint8_t bf_request(struct blk_fixture *f, uint32_t type, uint64_t sector,
 				 uint32_t len, uint32_t *written)
 {
-	struct vd_buf bufs[3] = { { BF_HEADER, 16, false }, { BF_DATA, len, type != 1 } };
+	/* Written, discarded, zeroed: the data is the driver's. */
+	bool out = type == 1 || type == 11 || type == 13;
+	struct vd_buf bufs[3] = { { BF_HEADER, 16, false }, { BF_DATA, len, !out } };
 	unsigned nr = len ? 2 : 1;
 	uint32_t head;
 

@@ -143,6 +143,25 @@ static void test_lock_dies_with_process(void **state KEEL_UNUSED)
 	disk_close(disk);
 }
 
+/* Nothing there: does not block when not asked to, and no longer than asked to. */
+static void check_quiet(struct disk_queue *queue, int kick, int wake)
+{
+	uint64_t one = 1;
+	unsigned events;
+
+	assert_null(disk_wait(queue, 1000, &events));
+	assert_int_equal(events, 0);
+	assert_null(disk_wait(queue, DISK_NO_WAIT, &events));
+	assert_int_equal(events, 0);
+	assert_false(disk_has_news(queue));
+	assert_int_equal(write(kick, &one, 8), 8);
+	assert_null(disk_wait(queue, DISK_FOREVER, &events));
+	assert_int_equal(events, DISK_KICKED);
+	assert_int_equal(write(wake, &one, 8), 8);
+	assert_null(disk_wait(queue, DISK_FOREVER, &events));
+	assert_int_equal(events, DISK_WOKEN);
+}
+
 static void run_engine(enum disk_path io_path)
 {
 	static uint8_t in[8][4096], out[4096];
@@ -150,42 +169,36 @@ static void run_engine(enum disk_path io_path)
 	int kick = eventfd(0, EFD_CLOEXEC), wake = eventfd(0, EFD_CLOEXEC);
 	struct disk_io ios[8] = { 0 }, *done;
 	struct iovec iov[8][2];
+	struct disk_queue *queue;
 	struct disk *disk;
 	char path[128];
-	uint64_t one = 1;
 	unsigned events, nr = 0;
 
 	options.path = image(path, "engine", 8 * 4096);
 	assert_int_equal(disk_open(&disk, &options, NULL), 0);
-	assert_string_equal(disk_engine(disk), "none");
-	disk_start(disk, kick, wake);
+	queue = disk_queue(disk, 0);
+	assert_string_equal(disk_engine(queue), "none");
+	disk_start(queue, kick, wake);
 	if (io_path == DISK_SYNC_ONLY)
-		assert_string_equal(disk_engine(disk), "sync");
-	print_message("engine: %s\n", disk_engine(disk));
+		assert_string_equal(disk_engine(queue), "sync");
+	print_message("engine: %s\n", disk_engine(queue));
 
-	/* Nothing there: does not block when not asked to. */
-	assert_null(disk_wait(disk, false, &events));
-	assert_int_equal(events, 0);
-	assert_int_equal(write(kick, &one, 8), 8);
-	assert_null(disk_wait(disk, true, &events));
-	assert_int_equal(events, DISK_KICKED);
-	assert_int_equal(write(wake, &one, 8), 8);
-	assert_null(disk_wait(disk, true, &events));
-	assert_int_equal(events, DISK_WOKEN);
-
+	check_quiet(queue, kick, wake);
 	memset(out, 0x42, sizeof(out));
 	iov[0][0] = (struct iovec){ out, 1000 };
 	iov[0][1] = (struct iovec){ out + 1000, 3096 };
-	ios[0] = (struct disk_io){ .op = DISK_WRITE, .offset = 4096, .iov = iov[0], .nr_iov = 2 };
-	disk_submit(disk, &ios[0]);
+	ios[0] = (struct disk_io){
+		.op = DISK_WRITE, .offset = 4096, .len = 4096, .iov = iov[0], .nr_iov = 2
+	};
+	disk_submit(queue, &ios[0]);
 	do {
-		done = disk_wait(disk, true, &events);
+		done = disk_wait(queue, DISK_FOREVER, &events);
 	} while (!done);
 	assert_ptr_equal(done, &ios[0]);
 	assert_int_equal(done->result, 0);
 	ios[0] = (struct disk_io){ .op = DISK_FLUSH };
-	disk_submit(disk, &ios[0]);
-	while (!disk_wait(disk, true, &events))
+	disk_submit(queue, &ios[0]);
+	while (!disk_wait(queue, DISK_FOREVER, &events))
 		;
 	assert_int_equal(ios[0].result, 0);
 
@@ -194,13 +207,14 @@ static void run_engine(enum disk_path io_path)
 		iov[i][0] = (struct iovec){ in[i], 4096 };
 		ios[i] = (struct disk_io){ .op = DISK_READ,
 					   .offset = (i + (i == 7)) * 4096,
+					   .len = 4096,
 					   .iov = iov[i],
 					   .nr_iov = 1,
 					   .result = 77 };
-		disk_submit(disk, &ios[i]);
+		disk_submit(queue, &ios[i]);
 	}
 	while (nr < 8)
-		for (done = disk_wait(disk, true, &events); done; done = done->next)
+		for (done = disk_wait(queue, DISK_FOREVER, &events); done; done = done->next)
 			nr++;
 	for (unsigned i = 0; i < 8; i++) {
 		assert_int_equal(ios[i].result, i == 7 ? -EIO : 0);
