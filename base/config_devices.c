@@ -113,4 +113,16 @@ static const struct field balloon_fields[] = {
 };
 
 SCHEMA(balloon, balloon_config);
+
+static const struct field rng_fields[] = {
+	{ .name = "enabled",
+	  .type = FIELD_BOOL,
+	  .offset = offsetof(struct rng_config, enabled),
+	  .flags = FIELD_BARE,
+	  .def = "on",
+	  .help = "a virtio entropy device" },
+	LIMITS_FIELDS(rng_config, limits, "requests"),
+};
+
+SCHEMA(rng, rng_config);
 SCHEMA(port, port_config);

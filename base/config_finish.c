@@ -158,6 +158,8 @@ int config_finish(struct machine_config *cfg, struct err *err)
 		ret = config_memory_finish(cfg, err);
 	if (!ret)
 		ret = finish_console(&cfg->console, err);
+	if (!ret && config_check_limits(&cfg->rng.limits, err))
+		ret = err_wrap(err, "rng");
 	for (unsigned i = 0; !ret && i < cfg->nr_ports; i++)
 		ret = finish_port(cfg, i, err);
 	if (!ret)

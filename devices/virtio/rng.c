@@ -9,7 +9,9 @@
 #include <sys/random.h>
 
 #include "devices/devices.h"
+#include "devices/ratelimit.h"
 #include "devices/virtio/virtio.h"
+#include "keel/clock.h"
 
 #define QUEUE_SIZE      64
 #define MAX_PER_REQUEST (64 * 1024)
@@ -19,6 +21,8 @@
 struct virtio_rng {
 	struct virtio_device vdev;
 	struct loop_source source;
+	struct ratelimit limit;
+	struct loop_timer again; /* while a limit holds a request back */
 	_Atomic uint64_t requests, bytes;
 };
 
@@ -50,6 +54,24 @@ static uint32_t fill(struct virtio_rng *rng, const struct virtq_chain *chain)
 	return filled;
 }
 
+/* Over the limit: the request waits in its ring. */
+static bool hold_back(struct virtio_rng *rng, const struct virtq_chain *chain)
+{
+	uint64_t bytes = chain->writable_bytes, now = now_ns(), when;
+
+	if (!ratelimit_active(&rng->limit))
+		return false;
+	if (bytes > MAX_PER_REQUEST)
+		bytes = MAX_PER_REQUEST;
+	when = ratelimit_take(&rng->limit, bytes, 1, now);
+	if (!when)
+		return false;
+	virtq_unpop(&rng->vdev.queues[0].q, chain->head);
+	/* The timer is there since the start. */
+	BUG_ON(loop_timer_arm(rng->vdev.dev.bus->loop, &rng->again, when - now, NULL));
+	return true;
+}
+
 /* True when it stopped at the cap and has to go on in another turn. */
 static bool serve_turn(struct virtio_rng *rng)
 {
@@ -70,6 +92,8 @@ static bool serve_turn(struct virtio_rng *rng)
 				return false;
 			continue;
 		}
+		if (hold_back(rng, &chain))
+			return false;
 		filled = fill(rng, &chain);
 		virtq_push(q, chain.head, filled);
 		bytes += filled;
@@ -93,6 +117,15 @@ static void on_kick(struct loop_source *source, uint32_t events KEEL_UNUSED)
 			virtio_signal_queue(vdev, 0);
 	}
 	mutex_unlock(&vdev->lock);
+}
+
+static void on_again(struct loop_timer *timer)
+{
+	struct virtio_rng *rng = container_of(timer, struct virtio_rng, again);
+
+	mutex_lock(&rng->vdev.lock);
+	virtio_kick(&rng->vdev, 0);
+	mutex_unlock(&rng->vdev.lock);
 }
 
 static void rng_resume(struct virtio_device *vdev)
@@ -137,6 +170,8 @@ static void rng_info(struct virtio_device *vdev, json_t *info)
 	json_object_set_new(info, "requests",
 			    json_integer((json_int_t)atomic_load(&rng->requests)));
 	json_object_set_new(info, "bytes", json_integer((json_int_t)atomic_load(&rng->bytes)));
+	json_object_set_new(info, "limited",
+			    json_integer((json_int_t)atomic_load(&rng->limit.refused)));
 }
 
 static void rng_destroy(struct virtio_device *vdev)
@@ -144,6 +179,7 @@ static void rng_destroy(struct virtio_device *vdev)
 	struct virtio_rng *rng = rng_of(vdev);
 
 	loop_del(&rng->source);
+	loop_timer_cancel(&rng->again);
 	virtio_release(vdev);
 	free(rng);
 }
@@ -174,7 +210,7 @@ int virtio_rng_create(struct machine_bus *bus, struct device **list_tail, struct
 	struct virtio_rng *rng;
 	int ret;
 
-	if (!bus->cfg->general.rng)
+	if (!bus->cfg->rng.enabled)
 		return 0;
 	rng = calloc(1, sizeof(*rng));
 	if (!rng)
@@ -188,8 +224,13 @@ int virtio_rng_create(struct machine_bus *bus, struct device **list_tail, struct
 					    .events = EPOLLIN,
 					    .fn = on_kick,
 					    .name = "virtio-rng" };
+	ratelimit_init(&rng->limit, &bus->cfg->rng.limits);
+	rng->again.fn = on_again;
 	ret = loop_add(bus->loop, &rng->source, err);
+	if (!ret && ratelimit_active(&rng->limit))
+		ret = loop_timer_arm(bus->loop, &rng->again, 1, err);
 	if (ret) {
+		loop_del(&rng->source);
 		virtio_release(&rng->vdev);
 		free(rng);
 		return ret;

@@ -64,6 +64,12 @@ struct disk_config {
 	struct limits_config limits;
 };
 
+/* --rng */
+struct rng_config {
+	bool enabled;
+	struct limits_config limits;
+};
+
 /* --balloon */
 struct balloon_config {
 	uint64_t size;  /* taken from the guest at first */
@@ -87,7 +93,6 @@ struct general_config {
 	char *initrd;
 	char *cmdline;
 	uint32_t on_reboot;
-	bool rng;
 	uint32_t testdev; /* enum testdev_mode */
 };
 
@@ -107,6 +112,7 @@ struct machine_config {
 	struct console_config console;
 	unsigned nr_disks;
 	struct disk_config disks[CONFIG_MAX_DISKS];
+	struct rng_config rng;
 	unsigned nr_balloons; /* 0 or 1 */
 	struct balloon_config balloon;
 	unsigned nr_ports;
@@ -114,7 +120,7 @@ struct machine_config {
 };
 
 extern const struct schema general_schema, memory_schema, cpus_schema, console_schema, disk_schema,
-	balloon_schema, port_schema;
+	balloon_schema, rng_schema, port_schema;
 
 /* The sections of a machine_config, for whoever walks all of it (options, JSON, device tree). */
 struct config_section {

@@ -115,7 +115,7 @@ def test_options_go_over_the_file(keel, tmp_path):
     assert config["memory"][0]["size"] in (3 << 30, "3G")
     assert config["cpus"]["count"] == 2
     assert [(d["path"], d["readonly"]) for d in config["disk"]] == [("a", False), ("b", True)]
-    assert config["rng"] is True
+    assert config["rng"]["enabled"] is True
 
 
 MACHINE = ["--name", "web", "--kernel", "/boot/vmlinuz", "--initrd", "/boot/initrd", "--cmdline",

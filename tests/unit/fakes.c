@@ -154,7 +154,7 @@ struct fake_machine *fake_machine_create(void)
 	fm->bus.irqs = &fm->irqs;
 	fm->bus.machine = &fm->machine;
 	fm->bus.cfg = &fm->cfg;
-	fm->cfg.general.rng = true;
+	fm->cfg.rng.enabled = true;
 	return fm;
 }
 

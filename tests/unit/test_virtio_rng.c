@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "devices/devices.h"
+#include "keel/clock.h"
 #include "tests/unit/vdriver.h"
 
 #define BUF UINT64_C(0x100000)
@@ -18,17 +19,29 @@ struct fixture {
 	struct vdriver vd;
 };
 
-static int setup(void **state)
+static int setup_limited(void **state, struct limits_config limits)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 
 	f->fm = fake_machine_create();
+	f->fm->cfg.rng.limits = limits;
 	assert_int_equal(pci_host_create(&f->fm->bus, &f->host, NULL), 0);
 	assert_int_equal(virtio_rng_create(&f->fm->bus, &f->dev, NULL), 0);
 	f->dev->ops->start(f->dev);
 	vd_find(&f->vd, f->fm, 1);
 	*state = f;
 	return 0;
+}
+
+static int setup(void **state)
+{
+	return setup_limited(state, (struct limits_config){ 0 });
+}
+
+/* 100 KB/s, of which 10 KB at once. */
+static int setup_slow(void **state)
+{
+	return setup_limited(state, (struct limits_config){ .bytes = 100000 });
 }
 
 static int teardown(void **state)
@@ -151,12 +164,38 @@ static void test_state(void **state)
 	state_buf_free(&two);
 }
 
+/* What the limit holds back comes later, in order and whole; a pause in between loses nothing. */
+static void test_limit(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t begin = now_ns();
+	uint32_t head, written;
+	json_t *info;
+
+	vd_start(&f->vd, VD_F_EVENT_IDX, 16);
+	for (unsigned i = 0; i < 8; i++)
+		vd_offer(&f->vd, i, (struct vd_buf[]){ { BUF + 0x10000 * i, 5000, true } }, 1);
+	vd_kick(&f->vd);
+	for (unsigned i = 0; i < 8; i++) {
+		vd_take(&f->vd, &head, &written);
+		assert_int_equal(head, i);
+		assert_int_equal(written, 5000);
+		f->dev->ops->quiesce(f->dev);
+		f->dev->ops->start(f->dev);
+	}
+	/* 40 KB less the 10 KB that may come at once. */
+	assert_true(now_ns() - begin >= 299 * NSEC_PER_MSEC);
+	info = f->dev->ops->info(f->dev);
+	assert_true(json_integer_value(json_object_get(info, "limited")) >= 1);
+	json_decref(info);
+}
+
 static void test_off(void **state)
 {
 	struct fixture *f = *state;
 	struct device *dev = NULL;
 
-	f->fm->cfg.general.rng = false;
+	f->fm->cfg.rng.enabled = false;
 	assert_int_equal(virtio_rng_create(&f->fm->bus, &dev, NULL), 0);
 	assert_null(dev);
 }
@@ -164,8 +203,11 @@ static void test_off(void **state)
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-	const struct CMUnitTest tests[] = { T(test_fill), T(test_pause), T(test_hostile),
-					    T(test_state), T(test_off) };
+	const struct CMUnitTest tests[] = {
+		T(test_fill),    T(test_pause),
+		T(test_hostile), T(test_state),
+		T(test_off),     cmocka_unit_test_setup_teardown(test_limit, setup_slow, teardown)
+	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
