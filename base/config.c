@@ -127,8 +127,10 @@ static int unknown_option(const char *key, struct err *err)
 	unsigned nr = 0;
 	const char *nearest;
 
-	for (unsigned i = 0; i < general_schema.nr_fields; i++)
-		names[nr++] = general_schema.fields[i].name;
+	for (unsigned i = 0; i < general_schema.nr_fields; i++) {
+		if (!(general_schema.fields[i].flags & FIELD_INTERNAL))
+			names[nr++] = general_schema.fields[i].name;
+	}
 	for (unsigned s = 0; s < config_nr_sections; s++) {
 		if (config_sections[s].option)
 			names[nr++] = config_sections[s].option;

@@ -71,13 +71,20 @@ int schema_copy(const struct schema *schema, const void *from, void *to, struct 
 	return 0;
 }
 
-const struct field *schema_find(const struct schema *schema, const char *name)
+const struct field *schema_find_any(const struct schema *schema, const char *name)
 {
 	for (unsigned i = 0; i < schema->nr_fields; i++) {
 		if (!strcmp(schema->fields[i].name, name))
 			return &schema->fields[i];
 	}
 	return NULL;
+}
+
+const struct field *schema_find(const struct schema *schema, const char *name)
+{
+	const struct field *field = schema_find_any(schema, name);
+
+	return field && field->flags & FIELD_INTERNAL ? NULL : field;
 }
 
 static int enum_index(const struct field *field, const char *text)

@@ -154,7 +154,7 @@ json_t *schema_to_json(const struct schema *schema, const void *obj)
 	for (unsigned i = 0; json && i < schema->nr_fields; i++) {
 		const struct field *field = &schema->fields[i];
 
-		if (schema_is_unset(field, obj))
+		if (schema_is_unset(field, obj) || field->flags & FIELD_INTERNAL)
 			continue;
 		/* Refuses a NULL value, so that what memory did not suffice for is not left out. */
 		if (json_object_set_new(json, field->name, field_to_json(field, obj))) {

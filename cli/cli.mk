@@ -3,6 +3,7 @@ cli-src :=
 cli-src += cli/balloon.c
 cli-src += cli/console.c
 cli-src += cli/control.c
+cli-src += cli/cpu.c
 cli-src += cli/guests.c
 cli-src += cli/help.c
 cli-src += cli/help_api.c

@@ -2,15 +2,21 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/cpu.h"
 #include "cli/output.h"
 #include "cli/verb.h"
 #include "cli/vm.h"
 
 struct info_options {
+	bool cpu;
 	bool json;
 };
 
 static const struct field info_fields[] = {
+	{ .name = "cpu",
+	  .type = FIELD_BOOL,
+	  .offset = offsetof(struct info_options, cpu),
+	  .help = "show the guest's CPU, and why it differs from the host's" },
 	{ .name = "json",
 	  .type = FIELD_BOOL,
 	  .offset = offsetof(struct info_options, json),
@@ -173,6 +179,21 @@ static int print_devices(const json_t *devices)
 	return table_print(&table, stdout);
 }
 
+static int info_cpu(const char *name, bool as_json)
+{
+	struct err err = ERR_INIT;
+	json_t *cpu;
+	int code;
+
+	if (vm_call(name, "cpu", NULL, &cpu, &err))
+		return vm_fail(&err);
+	if (as_json)
+		return print_json(cpu, false);
+	code = cpu_print(cpu);
+	json_decref(cpu);
+	return code;
+}
+
 int verb_info(struct invocation *inv)
 {
 	const struct info_options *options = inv->options;
@@ -181,7 +202,11 @@ int verb_info(struct invocation *inv)
 	json_t *info;
 	int code;
 
-	if (vm_choose(inv, name, sizeof(name), &err) || vm_call(name, "info", NULL, &info, &err))
+	if (vm_choose(inv, name, sizeof(name), &err))
+		return vm_fail(&err);
+	if (options->cpu)
+		return info_cpu(name, options->json);
+	if (vm_call(name, "info", NULL, &info, &err))
 		return vm_fail(&err);
 	if (options->json)
 		return print_json(info, false);

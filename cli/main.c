@@ -110,6 +110,25 @@ const struct verb verbs[] = {
 	  .flags = VERB_MACHINE | VERB_VM | VERB_FILE,
 	  .max_args = 1,
 	  .run = verb_inspect },
+	{ .name = "cpu",
+	  .args = "show [MODEL] | baseline MODEL MODEL... | diff MODEL MODEL",
+	  .summary = "show, intersect and compare CPU models",
+	  .text = "A MODEL is what keel run --cpu takes: host, the name of a level (x86-64-v1 to "
+		  "x86-64-v4), or a file; then any number of ,+FLAG and ,-FLAG. Flags have the "
+		  "names of /proc/cpuinfo. What depends on a removed flag goes with it, what an "
+		  "added one needs comes with it."
+		  "\n\nshow tells what a model (host unless given) shows a guest; with --json as "
+		  "a file for baseline. baseline prints the model that all its hosts can show, for "
+		  "a VM that shall move between them:"
+		  "\n\n  keel cpu show --json > a.json           (on each host)"
+		  "\n  keel cpu baseline a.json b.json > both.json"
+		  "\n  keel run --cpu both.json ..."
+		  "\n\ndiff lists what differs and why, and exits with 0 when nothing does, 1 when "
+		  "something does, 2 when it can't tell.",
+	  .options = &cpu_options_schema,
+	  .flags = VERB_FILE,
+	  .max_args = 65,
+	  .run = verb_cpu },
 	{ .name = "guests",
 	  .args = "[FILE]",
 	  .summary = "list the guests embedded in keel",

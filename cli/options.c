@@ -33,16 +33,17 @@ struct option_use {
 
 static bool schema_at(const struct schema *schema, unsigned *index, struct option *out)
 {
-	if (!schema)
-		return false;
-	if (*index >= schema->nr_fields) {
-		*index -= schema->nr_fields;
-		return false;
+	for (unsigned i = 0; schema && i < schema->nr_fields; i++) {
+		const struct field *field = &schema->fields[i];
+
+		if (field->flags & FIELD_INTERNAL)
+			continue;
+		if ((*index)-- > 0)
+			continue;
+		*out = (struct option){ .name = field->name, .schema = schema, .field = field };
+		return true;
 	}
-	*out = (struct option){ .name = schema->fields[*index].name,
-				.schema = schema,
-				.field = &schema->fields[*index] };
-	return true;
+	return false;
 }
 
 bool option_at(const struct verb *verb, unsigned index, struct option *out)

@@ -97,6 +97,13 @@ static void method_info(void *ctx, struct rpc_call *call, const void *params KEE
 	rpc_reply(call, machine_info(ctx));
 }
 
+static void method_cpu(void *ctx, struct rpc_call *call, const void *params KEEL_UNUSED)
+{
+	struct machine *machine = ctx;
+
+	rpc_reply(call, machine_cpu_info(machine->cpu));
+}
+
 static void method_config(void *ctx, struct rpc_call *call, const void *params KEEL_UNUSED)
 {
 	struct machine *machine = ctx;
@@ -260,6 +267,10 @@ const struct rpc_method vmm_methods[] = {
 	  "object: name, state, pid, uptime_ns, cpus, memory, resets, exits, vcpus, devices, "
 	  "config",
 	  method_info },
+	{ "cpu", "The CPU that the guest sees", NULL,
+	  "object: cpu (the option), model, vendor, brand, family, model_number, stepping, flags, "
+	  "differences from the host's CPU (array of objects: flag, host, guest, reason)",
+	  method_cpu },
 	{ "config", "What the machine was made from, all defaults filled in", NULL,
 	  "object with the names of the configuration file", method_config },
 	{ "dtb", "machine.dtb, the machine's serial form", NULL,

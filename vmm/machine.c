@@ -92,6 +92,7 @@ static int power_on(struct machine *machine, struct err *err)
 		.dtb_len = machine->dtb_len,
 	};
 	struct boot_entry entry;
+	struct cpuid shown;
 	int ret;
 
 	ret = build_tables(machine, &source.rsdp, err);
@@ -106,7 +107,12 @@ static int power_on(struct machine *machine, struct err *err)
 	ret = irqs_attach(machine->irqs, machine->kvm.vm_fd, err);
 	if (ret)
 		return ret;
-	return vcpus_create(&machine->vcpus, &host, cpus, &machine->cpuid, &entry, err);
+	ret = vcpus_create(&machine->vcpus, &host, cpus, &machine->cpuid, &entry, err);
+	if (!ret)
+		ret = vcpus_read_cpuid(machine->vcpus, &shown, err);
+	if (!ret)
+		machine_cpu_note_shown(machine->cpu, &shown);
+	return ret;
 }
 
 static void power_off(struct machine *machine)
@@ -130,16 +136,6 @@ static int check_cpus(const struct machine *machine, struct err *err)
 			       "--cpus: this topology needs APIC id %u, KVM allows less than %u",
 			       highest, machine->kvm.max_vcpu_id);
 	return 0;
-}
-
-static int create_cpuid(struct machine *machine, struct err *err)
-{
-	const struct cpuid_host host = { .tsc_deadline = machine->kvm.tsc_deadline };
-	int ret = cpuid_read_host(machine->kvm.dev_fd, &machine->cpuid, err);
-
-	if (!ret)
-		cpuid_apply_rules(&machine->cpuid, &machine->cfg.cpus, &host);
-	return ret;
 }
 
 static bool on_populate(void *ctx, uint64_t done, uint64_t total)
@@ -177,7 +173,8 @@ static int create_parts(struct machine *machine, struct console *console, struct
 	if (!ret)
 		ret = open_images(machine, err);
 	if (!ret)
-		ret = create_cpuid(machine, err);
+		ret = machine_cpu_create(&machine->cpu, &machine->kvm, &machine->cfg,
+					 &machine->cpuid, err);
 	if (!ret)
 		ret = machine_dtb_encode(&machine->cfg, &machine->dtb, &machine->dtb_len, err);
 	if (!ret)
@@ -252,6 +249,7 @@ void machine_destroy(struct machine *machine)
 	memory_destroy(machine->memory);
 	image_close(&machine->kernel);
 	image_close(&machine->initrd);
+	machine_cpu_destroy(machine->cpu);
 	free(machine->dtb);
 	config_free(&machine->cfg);
 	mutex_destroy(&machine->lock);

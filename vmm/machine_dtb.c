@@ -20,7 +20,7 @@
 
 #define COMPATIBLE "keel,machine-1"
 #define BLOB_MAX   LAYOUT_DTB_MAX
-#define TEXT_MAX   4096
+#define TEXT_MAX   32768 /* the CPU model is the longest */
 /* "name" alone would be the node's own name to every reader of device trees. */
 #define PREFIX     "keel,"
 #define PREFIX_LEN (sizeof(PREFIX) - 1)
@@ -317,8 +317,9 @@ static int read_node(const void *fdt, int node, const struct schema *schema, voi
 
 		if (!value)
 			return err_set(err, EBADMSG, "damaged property");
-		field = strncmp(name, PREFIX, PREFIX_LEN) ? NULL
-							  : schema_find(schema, name + PREFIX_LEN);
+		field = strncmp(name, PREFIX, PREFIX_LEN)
+				? NULL
+				: schema_find_any(schema, name + PREFIX_LEN);
 		if (!field)
 			return err_set(err, EBADMSG, "unknown property %.64s", name);
 		ret = field_text(field, value, len, text, err);

@@ -18,6 +18,7 @@
 #include "keel/sync.h"
 #include "keel/vmm.h"
 #include "vmm/kvm.h"
+#include "vmm/machine_cpu.h"
 #include "vmm/vcpu.h"
 #include "vmm/x86/boot.h"
 
@@ -69,6 +70,7 @@ struct machine {
 	struct loop *loop;
 	struct machine_bus bus;
 	struct device_list devices;
+	struct machine_cpu *cpu;
 	struct cpuid cpuid;
 	struct vcpus *vcpus;
 

@@ -199,6 +199,15 @@ enum vcpu_goal vcpus_goal(struct vcpus *set)
 	return (enum vcpu_goal)atomic_load(&set->goal);
 }
 
+int vcpus_read_cpuid(struct vcpus *set, struct cpuid *out, struct err *err)
+{
+	memset(out, 0, sizeof(*out));
+	out->nr = CPUID_MAX;
+	if (ioctl(set->vcpu[0].fd, KVM_GET_CPUID2, out) < 0)
+		return err_sys(err, "KVM_GET_CPUID2");
+	return 0;
+}
+
 unsigned vcpus_count(const struct vcpus *set)
 {
 	return set->nr;

@@ -44,6 +44,9 @@ KEEL_NODISCARD int vcpus_create(struct vcpus **out, const struct vcpu_host *host
 /* Stops and joins the threads. Accepts NULL. */
 void vcpus_destroy(struct vcpus *vcpus);
 
+/* What KVM shows vCPU 0. Only while no vCPU has run: KVM would wait for it to come back. */
+KEEL_NODISCARD int vcpus_read_cpuid(struct vcpus *vcpus, struct cpuid *out, struct err *err);
+
 unsigned vcpus_count(const struct vcpus *vcpus);
 
 /* Control thread. Returns when every vCPU is parked. */

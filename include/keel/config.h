@@ -92,6 +92,8 @@ struct general_config {
 	char *kernel; /* path, or "builtin:NAME" for an embedded guest */
 	char *initrd;
 	char *cmdline;
+	char *cpu;       /* MODEL[,+flag][,-flag]; keel/cpu_model.h */
+	char *cpu_model; /* what cpu meant where the machine first started, in JSON; overrides it */
 	uint32_t on_reboot;
 	uint32_t testdev; /* enum testdev_mode */
 };

@@ -35,6 +35,7 @@ enum field_flags {
 	FIELD_SWITCH = 1 << 3,   /* enum only: a name may stand bare for "field=name" anywhere */
 	FIELD_OFF = 1 << 4,      /* numbers only: "off" (JSON: also false) is 0, below any min */
 	FIELD_OPTIONAL = 1 << 5, /* FIELD_U32 only: FIELD_UNSET while nobody gave a number */
+	FIELD_INTERNAL = 1 << 6, /* no user's: in machine.dtb, in no option and no JSON */
 };
 #define FIELD_UNSET UINT32_MAX
 
@@ -74,6 +75,8 @@ KEEL_NODISCARD int schema_parse_kv(const struct schema *schema, void *obj, const
 KEEL_NODISCARD int schema_set(const struct schema *schema, const struct field *field, void *obj,
 			      const char *text, struct err *err);
 const struct field *schema_find(const struct schema *schema, const char *name);
+/* Also those of FIELD_INTERNAL. */
+const struct field *schema_find_any(const struct schema *schema, const char *name);
 
 /* A JSON object with the same names, over defaults; a bare value is taken for the FIELD_BARE one.
  */

@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT, build_dir
 from helpers import Terminal, one_line, refused
 
-VERBS = "run ps info pause resume stop balloon resize console inspect guests version help".split()
+VERBS = "run ps info pause resume stop balloon resize console inspect cpu guests version help".split()
 
 
 @pytest.mark.parametrize("args, words", [
