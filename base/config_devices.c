@@ -126,3 +126,22 @@ static const struct field rng_fields[] = {
 
 SCHEMA(rng, rng_config);
 SCHEMA(port, port_config);
+
+static const struct field vsock_fields[] = {
+	{ .name = "cid",
+	  .type = FIELD_U32,
+	  .offset = offsetof(struct vsock_config, cid),
+	  .flags = FIELD_REQUIRED,
+	  .min = 3, /* those below are the hypervisor's, local and the host */
+	  .max = UINT32_MAX - 1,
+	  .metavar = "N",
+	  .help = "the guest's address" },
+	{ .name = "path",
+	  .type = FIELD_STRING,
+	  .offset = offsetof(struct vsock_config, path),
+	  .flags = FIELD_REQUIRED | FIELD_HOST,
+	  .metavar = "PATH",
+	  .help = "Unix socket to reach the guest; PATH_PORT is where the guest's calls go" },
+};
+
+SCHEMA(vsock, vsock_config);

@@ -124,5 +124,7 @@ const struct config_section config_sections[] = {
 	  offsetof(struct machine_config, nr_balloons), 1 },
 	{ "port", &port_schema, offsetof(struct machine_config, ports),
 	  offsetof(struct machine_config, nr_ports), CONFIG_MAX_PORTS },
+	{ "vsock", &vsock_schema, offsetof(struct machine_config, vsock),
+	  offsetof(struct machine_config, nr_vsocks), 1 },
 };
 const unsigned config_nr_sections = ARRAY_SIZE(config_sections);

@@ -23,6 +23,10 @@ KEEL_NODISCARD int virtio_balloon_create(struct machine_bus *bus, struct device 
 KEEL_NODISCARD int virtio_console_create(struct machine_bus *bus, struct device **list_tail,
 					 struct err *err);
 
+/* The device of --vsock; none without. */
+KEEL_NODISCARD int virtio_vsock_create(struct machine_bus *bus, struct device **list_tail,
+				       struct err *err);
+
 /* 16550A at COM1, on bus->console. */
 KEEL_NODISCARD int serial_create(struct machine_bus *bus, struct device **list_tail,
 				 struct err *err);

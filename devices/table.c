@@ -14,6 +14,7 @@ const struct device_class device_table[] = {
 	{ .type = "virtio-rng", .create = virtio_rng_create },
 	{ .type = "virtio-balloon", .create = virtio_balloon_create },
 	{ .type = "virtio-console", .create = virtio_console_create },
+	{ .type = "virtio-vsock", .create = virtio_vsock_create },
 	{ .type = "serial", .create = serial_create },
 	{ .type = "rtc", .create = rtc_create },
 	{ .type = "i8042", .create = i8042_create },

@@ -106,6 +106,12 @@ struct port_config {
 	bool console; /* at most one: hvc0 */
 };
 
+/* --vsock */
+struct vsock_config {
+	uint32_t cid;
+	char *path;
+};
+
 struct machine_config {
 	struct general_config general;
 	unsigned nr_memory; /* at least one after config_finish() */
@@ -119,10 +125,12 @@ struct machine_config {
 	struct balloon_config balloon;
 	unsigned nr_ports;
 	struct port_config ports[CONFIG_MAX_PORTS];
+	unsigned nr_vsocks; /* 0 or 1 */
+	struct vsock_config vsock;
 };
 
 extern const struct schema general_schema, memory_schema, cpus_schema, console_schema, disk_schema,
-	balloon_schema, rng_schema, port_schema;
+	balloon_schema, rng_schema, port_schema, vsock_schema;
 
 /* The sections of a machine_config, for whoever walks all of it (options, JSON, device tree). */
 struct config_section {
