@@ -17,9 +17,6 @@
 #define COMMON_FEATURES                                                                            \
 	(FEATURE(VIRTIO_F_VERSION_1) | FEATURE(VIRTIO_RING_F_INDIRECT_DESC) |                      \
 	 FEATURE(VIRTIO_RING_F_EVENT_IDX))
-#define STATUS_DRIVER_BITS                                                                         \
-	(VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK |      \
-	 VIRTIO_CONFIG_S_DRIVER_OK | VIRTIO_CONFIG_S_FAILED)
 
 static void free_queues(struct virtio_device *vdev)
 {
@@ -215,11 +212,11 @@ void virtio_set_status(struct virtio_device *vdev, uint8_t value)
 		reset_driver_state(vdev);
 		return;
 	}
-	if (old & STATUS_DRIVER_BITS & ~value) {
+	if (old & VIRTIO_STATUS_DRIVER_BITS & ~value) {
 		virtio_guest_error(vdev, "it clears a status bit without a reset");
 		return;
 	}
-	added = value & ~old & STATUS_DRIVER_BITS;
+	added = value & ~old & VIRTIO_STATUS_DRIVER_BITS;
 	/* The driver reads the bit back to learn whether its features are taken (3.1.1). */
 	if ((added & VIRTIO_CONFIG_S_FEATURES_OK) && !features_acceptable(vdev)) {
 		virtio_guest_error(vdev, "it accepts features that were not offered, or not 1.x");

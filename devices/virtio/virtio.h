@@ -10,6 +10,7 @@
 #ifndef KEEL_DEVICES_VIRTIO_VIRTIO_H
 #define KEEL_DEVICES_VIRTIO_VIRTIO_H
 
+#include <linux/virtio_config.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -21,6 +22,10 @@
 /* Eight queue pairs and a control queue, or two queues for each of 16 console ports. */
 #define VIRTIO_MAX_QUEUES 34
 #define VIRTIO_NO_VECTOR  0xffff
+/* Status bits that the driver sets; NEEDS_RESET is the device's. */
+#define VIRTIO_STATUS_DRIVER_BITS                                                                  \
+	(VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK |      \
+	 VIRTIO_CONFIG_S_DRIVER_OK | VIRTIO_CONFIG_S_FAILED)
 
 struct virtio_device;
 

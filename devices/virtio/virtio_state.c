@@ -104,6 +104,25 @@ int virtio_dev_save(struct device *dev, struct state_buf *buf, struct err *err)
 	return ret;
 }
 
+/* One for each queue and one for the configuration, or none. */
+static bool vector_exists(const struct virtio_device *vdev, uint16_t vector)
+{
+	return vector <= vdev->nr_queues || vector == VIRTIO_NO_VECTOR;
+}
+
+static int check_vectors(const struct virtio_device *vdev, const struct common_state *common,
+			 struct err *err)
+{
+	bool ok = vector_exists(vdev, common->config_vector);
+
+	for (unsigned i = 0; ok && i < VIRTIO_MAX_QUEUES; i++)
+		ok = i < vdev->nr_queues ? vector_exists(vdev, common->vectors[i])
+					 : common->vectors[i] == 0;
+	return ok ? 0
+		  : err_set(err, EBADMSG, "%s: an interrupt vector that does not exist",
+			    vdev->dev.id);
+}
+
 static int check_common(const struct virtio_device *vdev, const struct common_state *common,
 			struct err *err)
 {
@@ -125,7 +144,9 @@ static int check_common(const struct virtio_device *vdev, const struct common_st
 			       vdev->dev.id);
 	if ((status & VIRTIO_CONFIG_S_DRIVER_OK) && !(status & VIRTIO_CONFIG_S_FEATURES_OK))
 		return err_set(err, EBADMSG, "%s: DRIVER_OK without FEATURES_OK", vdev->dev.id);
-	return 0;
+	if (status & ~(VIRTIO_STATUS_DRIVER_BITS | VIRTIO_CONFIG_S_NEEDS_RESET))
+		return err_set(err, EBADMSG, "%s: status bits that do not exist", vdev->dev.id);
+	return check_vectors(vdev, common, err);
 }
 
 /* Whether the driver is served after the load. One that broke the rules is not, until it resets. */
