@@ -49,9 +49,10 @@ def call_sites(text):
 
 def devices_of(tmp_path):
     """Options for as many kinds of device as there are, each writable and of no value."""
-    return ["--disk", f"path={image(tmp_path / 'a.raw')}",
-            "--disk", f"path={image(tmp_path / 'b.raw')},readonly=on",
-            "--balloon", "size=0"]
+    return ["--disk", f"path={image(tmp_path / 'a.raw')},queues=2",
+            "--disk", f"path={image(tmp_path / 'b.raw')},readonly=on,limit-ops=100000",
+            "--balloon", "size=0", "--port", f"name=file,file={tmp_path / 'port'}",
+            "--port", "name=socket,socket=port.sock"]
 
 
 def run_hostile(keel, tmp_path, cmdline, stderr, memory="256M"):
