@@ -45,6 +45,27 @@ static void print_cpus(const json_t *info, const json_t *config)
 	print_line("CPUs", text);
 }
 
+static void print_sandbox(const json_t *sandbox)
+{
+	const char *why = json_text(sandbox, "why_not", "");
+	char text[400], landlock[32] = "no Landlock";
+
+	if (!sandbox)
+		return;
+	if (json_number(sandbox, "landlock"))
+		snprintf(landlock, sizeof(landlock), "Landlock %llu",
+			 (unsigned long long)json_number(sandbox, "landlock"));
+	snprintf(text, sizeof(text), "user %llu:%llu, seccomp %s, %s, namespaces %s, %s%s%s%s",
+		 (unsigned long long)json_number(sandbox, "uid"),
+		 (unsigned long long)json_number(sandbox, "gid"),
+		 json_text(sandbox, "seccomp", "-"), landlock,
+		 json_text(sandbox, "namespaces", "-"),
+		 json_is_true(json_object_get(sandbox, "own_root")) ? "root directory of its own"
+								    : "the host's root directory",
+		 *why ? " (" : "", why, *why ? ")" : "");
+	print_line("Sandbox", text);
+}
+
 static void print_machine(const json_t *info)
 {
 	static const char *const texts[][2] = { { "kernel", "Kernel" },
@@ -63,6 +84,7 @@ static void print_machine(const json_t *info)
 	for (unsigned i = 0; i < ARRAY_SIZE(texts); i++)
 		if (*json_text(config, texts[i][0], ""))
 			print_line(texts[i][1], json_text(config, texts[i][0], ""));
+	print_sandbox(json_object_get(info, "sandbox"));
 }
 
 /* "hlt 120, io 33, mmio 2": most frequent first. */

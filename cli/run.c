@@ -15,9 +15,15 @@ struct run_options {
 	bool paused;
 	bool marks;
 	uint32_t log;
+	char *user;
+	bool sandbox;
+	uint32_t seccomp;
 };
 
 static const char *const log_names[] = { "error", "warn", "info", "debug", NULL };
+
+/* In the order of enum seccomp_mode. */
+static const char *const seccomp_names[] = { "kill", "log", "off", NULL };
 
 static const struct field run_fields[] = {
 	{ .name = "paused",
@@ -35,6 +41,22 @@ static const struct field run_fields[] = {
 	  .def = "warn",
 	  .metavar = "LEVEL",
 	  .help = "what goes to standard error" },
+	{ .name = "user",
+	  .type = FIELD_STRING,
+	  .offset = offsetof(struct run_options, user),
+	  .metavar = "NAME|UID[:GROUP|:GID]",
+	  .help = "become this user once everything is open" },
+	{ .name = "sandbox",
+	  .type = FIELD_BOOL,
+	  .offset = offsetof(struct run_options, sandbox),
+	  .def = "on",
+	  .help = "namespaces, an empty root directory and Landlock, as far as the host has them" },
+	{ .name = "seccomp",
+	  .type = FIELD_ENUM,
+	  .offset = offsetof(struct run_options, seccomp),
+	  .names = seccomp_names,
+	  .def = "kill",
+	  .help = "what becomes of a thread that makes a system call it has no need for" },
 };
 const struct schema run_options_schema = { .name = "run",
 					   .fields = run_fields,
@@ -78,8 +100,14 @@ static void hold_signals(void)
 int verb_run(struct invocation *inv)
 {
 	const struct run_options *options = inv->options;
-	struct vmm_options vmm_options = { .start_paused = options->paused,
-					   .print_marks = options->marks };
+	struct vmm_options vmm_options = {
+		.sandbox = { .user = options->user,
+			     .off = !options->sandbox,
+			     .seccomp = (enum seccomp_mode)options->seccomp,
+			     .rescue = terminal_rescue },
+		.start_paused = options->paused,
+		.print_marks = options->marks,
+	};
 	struct terminal terminal = TERMINAL_INIT;
 	struct err err = ERR_INIT;
 	int code = 0, ret;

@@ -31,13 +31,18 @@ static void put_back(const struct terminal *terminal)
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-/* The default action is back already (SA_RESETHAND) and comes when the handler returns. */
-static void on_deadly(int number)
+void terminal_rescue(void)
 {
 	struct terminal *terminal = atomic_exchange(&raw_terminal, NULL);
 
 	if (terminal)
 		put_back(terminal);
+}
+
+/* The default action is back already (SA_RESETHAND) and comes when the handler returns. */
+static void on_deadly(int number)
+{
+	terminal_rescue();
 	raise(number);
 }
 

@@ -27,6 +27,8 @@ struct terminal {
 bool terminal_is_ours(int fd);
 /* Every key comes as it is typed, Ctrl-C included. One terminal at a time. */
 KEEL_NODISCARD int terminal_raw(struct terminal *terminal, int fd, struct err *err);
+/* Of the process, for whoever is about to die; async-signal-safe, also when nothing is raw. */
+void terminal_rescue(void);
 /* No effect when it is not raw; safe when the terminal is gone. */
 void terminal_restore(struct terminal *terminal);
 

@@ -19,6 +19,7 @@
 #include "keel/vmm.h"
 #include "vmm/kvm.h"
 #include "vmm/machine_cpu.h"
+#include "vmm/sandbox.h"
 #include "vmm/vcpu.h"
 #include "vmm/x86/boot.h"
 
@@ -71,6 +72,7 @@ struct machine {
 	struct machine_bus bus;
 	struct device_list devices;
 	struct machine_cpu *cpu;
+	const struct sandbox *sandbox; /* what vmm_run() keeps of it, for info; may be NULL */
 	struct cpuid cpuid;
 	struct vcpus *vcpus;
 

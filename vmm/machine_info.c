@@ -22,6 +22,8 @@ json_t *machine_info(struct machine *machine)
 	json_object_set_new(info, "vcpus",
 			    machine->vcpus ? vcpus_info(machine->vcpus) : json_array());
 	json_object_set_new(info, "devices", devices_info(&machine->devices));
+	if (machine->sandbox)
+		json_object_set_new(info, "sandbox", sandbox_info(machine->sandbox));
 	json_object_set_new(info, "config", config_to_json(cfg));
 	return info;
 }

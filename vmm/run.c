@@ -11,7 +11,6 @@
 #include "keel/console.h"
 #include "keel/log.h"
 #include "keel/rundir.h"
-#include "keel/thread.h"
 #include "keel/vmm.h"
 #include "vmm/api.h"
 #include "vmm/machine_impl.h"
@@ -25,6 +24,7 @@ struct session {
 	const struct machine_config *cfg;
 	const struct vmm_options *options;
 	struct loop *loop;
+	struct sandbox sandbox;
 	struct rundir_claim claim;
 	struct loop_source signals;
 	sigset_t old_mask;
@@ -263,6 +263,7 @@ static void take_down(struct session *session)
 	if (session->console_fd >= 0)
 		close(session->console_fd);
 	rundir_release(&session->claim);
+	sandbox_leave(&session->sandbox);
 	loop_del(&session->signals);
 	if (session->signals.fd >= 0)
 		close(session->signals.fd);
@@ -270,6 +271,29 @@ static void take_down(struct session *session)
 	if (session->ended)
 		drop_pending();
 	pthread_sigmask(SIG_SETMASK, &session->old_mask, NULL);
+}
+
+static int acquire_and_drop(struct session *session, struct err *err)
+{
+	int ret = sandbox_prepare(&session->sandbox, &session->options->sandbox, err);
+
+	if (!ret)
+		ret = set_up(session, err);
+	if (ret)
+		return ret;
+	session->machine->sandbox = &session->sandbox;
+	return sandbox_enter(&session->sandbox, session->cfg, &session->claim, err);
+}
+
+static int run(struct session *session, struct err *err)
+{
+	int ret = sandbox_seal(&session->sandbox, err);
+
+	if (ret)
+		return ret;
+	if (!session->options->start_paused)
+		machine_resume(session->machine);
+	return loop_run(session->loop, err);
 }
 
 int vmm_run(const struct machine_config *cfg, const struct vmm_options *options, int *exit_code,
@@ -283,11 +307,7 @@ int vmm_run(const struct machine_config *cfg, const struct vmm_options *options,
 	int ret;
 
 	pthread_sigmask(SIG_BLOCK, NULL, &session.old_mask);
-	/* Acquire, drop, run: what set-up starts begins when there is nothing left to drop. */
-	threads_hold();
-	ret = set_up(&session, err);
-	if (!ret)
-		ret = threads_release(err);
+	ret = acquire_and_drop(&session, err);
 	if (ret == -ECANCELED && pending_signal()) {
 		/* As if the machine had just begun to run. */
 		session.ended = true;
@@ -296,9 +316,7 @@ int vmm_run(const struct machine_config *cfg, const struct vmm_options *options,
 	} else if (!ret) {
 		if (options->on_ready)
 			options->on_ready(options->ctx);
-		if (!options->start_paused)
-			machine_resume(session.machine);
-		ret = loop_run(session.loop, err);
+		ret = run(&session, err);
 	}
 	if (!ret && session.machine && options->print_marks)
 		print_marks(session.machine);

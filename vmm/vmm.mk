@@ -17,6 +17,14 @@ vmm-src += vmm/memory_check.c
 vmm-src += vmm/memory_fill.c
 vmm-src += vmm/memory_layout.c
 vmm-src += vmm/run.c
+vmm-src += vmm/sandbox.c
+vmm-src += vmm/sandbox_janitor.c
+vmm-src += vmm/sandbox_landlock.c
+vmm-src += vmm/sandbox_paths.c
+vmm-src += vmm/sandbox_root.c
+vmm-src += vmm/sandbox_user.c
+vmm-src += vmm/seccomp.c
+vmm-src += vmm/seccomp_rules.c
 vmm-src += vmm/vcpu.c
 vmm-src += vmm/vcpu_exit.c
 vmm-src += vmm/x86/acpi.c
@@ -50,3 +58,14 @@ $(B)/gen/vmm/builtin.inc: guest-tests/guests.txt $(guest-elfs) vmm/vmm.mk
 	@mkdir -p $(@D)
 	$(Q)sed -E 's|^([a-z0-9-]+)\t(.*)$$|BUILTIN \1, "$(B)/guests/\1.elf", "\2"|' $< > $@
 $(B)/obj/vmm/builtin_data.o: $(B)/gen/vmm/builtin.inc
+
+# The seccomp filters: made here, once, because libseccomp would need milliseconds at every start.
+seccomp-gen-src := vmm/seccomp_gen.c vmm/seccomp_rules.c base/thread.c base/err.c base/bug.c \
+	base/log.c base/sync.c
+$(B)/seccomp_gen: $(call objs,$(seccomp-gen-src))
+	@echo "  LD      $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lseccomp -lpthread
+$(B)/gen/vmm/seccomp.inc: $(B)/seccomp_gen
+	@mkdir -p $(@D)
+	$(Q)$< > $@
+$(B)/obj/vmm/seccomp.o: $(B)/gen/vmm/seccomp.inc

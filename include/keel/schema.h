@@ -36,6 +36,7 @@ enum field_flags {
 	FIELD_OFF = 1 << 4,      /* numbers only: "off" (JSON: also false) is 0, below any min */
 	FIELD_OPTIONAL = 1 << 5, /* FIELD_U32 only: FIELD_UNSET while nobody gave a number */
 	FIELD_INTERNAL = 1 << 6, /* no user's: in machine.dtb, in no option and no JSON */
+	FIELD_SOCKET = 1 << 8,   /* path of a Unix socket that we connect to later */
 };
 #define FIELD_UNSET UINT32_MAX
 

@@ -19,7 +19,23 @@ enum vmm_exit {
 	VMM_EXIT_SIGNAL = 128, /* + signal number */
 };
 
+enum seccomp_mode { SECCOMP_KILL, SECCOMP_LOG, SECCOMP_OFF };
+
+/*
+ * How this process shuts itself in: docs/sandbox.md. No part of the machine's configuration, which
+ * a migration peer may have made.
+ */
+struct sandbox_options {
+	const char *user; /* who to become; NULL: stay */
+	bool off;         /* no namespaces, root directory, Landlock */
+	enum seccomp_mode seccomp;
+	/* Async-signal-safe: called before the process dies of a refused system call. NULL:
+	 * nothing. */
+	void (*rescue)(void);
+};
+
 struct vmm_options {
+	struct sandbox_options sandbox;
 	bool start_paused;
 	bool interactive; /* stdio is a terminal in the guest's hands: the escape key works */
 	bool print_marks; /* test device marks to stderr at the end */
