@@ -43,7 +43,7 @@ static const struct field disk_fields[] = {
 	  .type = FIELD_DURATION,
 	  .offset = offsetof(struct disk_config, poll_ns),
 	  .max = 1000000,
-	  .def = "50us",
+	  .def = "100us",
 	  .metavar = "TIME",
 	  .help = "longest busy wait of an I/O thread for the next request, while that pays; 0s: "
 		  "none" },

@@ -250,7 +250,7 @@ static int check_new_length(const struct disk *disk, uint64_t bytes, bool shrink
 			       disk->block_size);
 	if (bytes >= now || shrink)
 		return 0;
-	return err_set(err, EINVAL,
+	return err_set(err, EPERM,
 		       "that would shrink it from %s to %s, and what is beyond would be lost; "
 		       "say --shrink if that is meant",
 		       format_size(now, from, sizeof(from)), format_size(bytes, to, sizeof(to)));
@@ -267,7 +267,7 @@ int disk_resize(struct disk *disk, uint64_t bytes, bool shrink, struct err *err)
 	if (!bytes)
 		bytes = len / disk->block_size * disk->block_size;
 	else if (disk->is_device && bytes != len)
-		return err_set(err, EINVAL,
+		return err_set(err, EOPNOTSUPP,
 			       "%s is a block device of %" PRIu64 " bytes; resize the device "
 			       "itself, then call this without a size",
 			       disk->path, len);

@@ -177,6 +177,7 @@ static int open_parts(struct virtio_blk *blk, const char *id, const struct blk_s
 	if (ret)
 		return ret;
 	memcpy(blk->serial, serial, strnlen(serial, sizeof(blk->serial)));
+	blk->direct = options.direct;
 	blk->discard = setup->discard && !options.readonly;
 	atomic_store(&blk->wce, 1);
 	ratelimit_init(&blk->limits, &setup->limits);

@@ -71,7 +71,7 @@ struct virtio_blk {
 	struct disk *disk;
 	char *path;
 	char serial[BLK_ID_BYTES];
-	bool discard;
+	bool discard, direct;
 	_Atomic uint8_t wce;    /* configuration field writeback */
 	_Atomic bool stable;    /* writes are on stable storage before they are answered */
 	_Atomic int last_error; /* errno of the last request that the host failed */

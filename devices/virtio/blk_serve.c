@@ -8,8 +8,14 @@
 #include "devices/virtio/blk.h"
 #include "keel/clock.h"
 
-/* Requests taken from the ring before the first is sent to the disk and finished ones are told. */
-#define BATCH 32
+/*
+ * Requests taken from the ring before they are sent to the disk and finished ones are told. What
+ * the page cache serves is done at once: telling the guest after a few lets it go on at the same
+ * time (measured: three times the rate at 32 in flight). What goes to a device gains from one call
+ * for many.
+ */
+#define BATCH_CACHED 4
+#define BATCH_DIRECT 32
 /* Looks between two looks at the clock. */
 #define LOOKS 16
 /* More than this between two looks at the clock, and somebody else had the CPU. */
@@ -34,12 +40,12 @@ static unsigned take_batch(struct blk_queue *queue)
 	struct virtq_chain chain;
 	enum virtq_result result = VIRTQ_EMPTY;
 	const char *why = NULL;
-	unsigned nr = 0;
+	unsigned nr = 0, most = queue->blk->direct ? BATCH_DIRECT : BATCH_CACHED;
 
 	if (queue->limited_until && now_ns() < queue->limited_until)
 		return 0;
 	queue->limited_until = 0;
-	while (nr < BATCH) {
+	while (nr < most) {
 		enum blk_verdict verdict;
 
 		result = virtq_pop(q, &chain);
@@ -83,7 +89,7 @@ static bool wait_busily(struct blk_queue *queue, uint64_t start)
 		}
 		now = now_ns();
 		if (now - last > PREEMPTED_NS) {
-			poller_give_way(poller);
+			poller_stop(poller);
 			return false;
 		}
 		if (now - start >= poller->window_ns)
@@ -104,7 +110,7 @@ static void wait_for_work(struct blk_queue *queue)
 		/* What the ring holds is known; only the time has to pass. */
 		wait = queue->limited_until - start;
 	} else if (wait_busily(queue, start)) {
-		poller_learn(&queue->poller, 0, true);
+		poller_hit(&queue->poller);
 		blk_count(&counters->poll_hits, 1);
 		complete(queue, disk_wait(queue->disk, DISK_NO_WAIT, &events));
 		return;
@@ -116,7 +122,7 @@ static void wait_for_work(struct blk_queue *queue)
 	blk_count(&counters->sleeps, 1);
 	complete(queue, disk_wait(queue->disk, wait, &events));
 	if (!queue->limited_until)
-		poller_learn(&queue->poller, now_ns() - start, false);
+		poller_slept(&queue->poller, now_ns() - start);
 }
 
 void blk_serve(void *arg)

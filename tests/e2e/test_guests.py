@@ -299,3 +299,18 @@ class TestOnQemu:
             cmdline="op=verify count=200 depth=16",
         )
         assert out[-1] == "SUCCESS"
+
+    @pytest.mark.parametrize("cmdline, words", [
+        ("op=bench time=100ms warm=20ms depth=4 queues=2", "BENCH rw=read bs=4096 depth=4 queues=2"),
+        ("op=bench rw=mix time=100ms warm=20ms mode=poll", "BENCH rw=mix"),
+        ("op=discard count=256", "the rest unharmed"),
+        ("op=id", "2 queues, blocks of 512 bytes"),
+    ])
+    def test_blk_modes(self, qemu, disk, cmdline, words):
+        out = qemu(
+            "blk", "-drive", f"file={disk},if=none,id=d,format=raw,discard=unmap",
+            "-device", "virtio-blk-pci,drive=d,disable-legacy=on,num-queues=2",
+            cpus=2, cmdline=cmdline,
+        )
+        assert any(words in line for line in out)
+        assert out[-1] == "SUCCESS"
