@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <linux/if_tun.h>
 #include <linux/io_uring.h>
 #include <linux/kvm.h>
 #include <linux/mempolicy.h>
@@ -155,6 +156,10 @@ const struct seccomp_row seccomp_rows[] = {
 	 * /sys where they may, and know what to do where they may not.
 	 */
 	FAIL(openat, EACCES, C | H, "nothing is opened after set-up"),
+
+	/* Network queues */
+	IOCTL(TUNSETQUEUE, C | V | N, "the guest changes the number of queue pairs; reset"),
+	IOCTL(TUNSETOFFLOAD, C | V | N, "the guest changes its offloads; reset"),
 
 	/* Disk queues */
 	CALL(io_uring_enter, D, "disk requests"),
