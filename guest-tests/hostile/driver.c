@@ -113,7 +113,7 @@ unsigned target_request(struct target *t, unsigned queue, unsigned slot)
 	return t->kind->request(t, queue, slot, base);
 }
 
-static uint32_t wait_answer(struct target *t, unsigned queue, unsigned slot)
+uint32_t target_wait(struct target *t, unsigned queue, unsigned slot)
 {
 	uint64_t until = clock_ns() + PATIENCE_NS;
 	struct virtq *q = &t->queues[queue];
@@ -139,7 +139,7 @@ void target_work(struct target *t)
 			continue;
 		virtq_offer(&t->queues[i], (uint16_t)(slot * SLOT_DESCS));
 		virtq_kick(&t->queues[i]);
-		t->kind->answer(t, i, slot, wait_answer(t, i, slot));
+		t->kind->answer(t, i, slot, target_wait(t, i, slot));
 		t->requests++;
 	}
 	if (target_is_broken(t))

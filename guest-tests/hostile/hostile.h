@@ -106,6 +106,8 @@ void target_up(struct target *t, uint64_t without, unsigned vector);
 void target_work(struct target *t);
 /* As many requests as fit, offered and kicked, on every queue; no wait. */
 void target_flood(struct target *t);
+/* Until the request in this slot is answered: the length that the device wrote. */
+uint32_t target_wait(struct target *t, unsigned queue, unsigned slot);
 /* The first n descriptors of a valid request; 0 when the queue takes none. */
 unsigned target_request(struct target *t, unsigned queue, unsigned slot);
 bool target_is_broken(const struct target *t);

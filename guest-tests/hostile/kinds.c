@@ -227,13 +227,31 @@ static unsigned vsock_request(struct target *t, unsigned queue, unsigned slot, u
 	return 1;
 }
 
+// The device refuses it, as soon as there is a buffer to say so.
+static void vsock_answer(struct target *t, unsigned queue, unsigned slot, uint32_t len)
+{
+	const uint8_t *reply = data_of(t, slot);
+	uint16_t op;
+
+	(void)queue;
+	(void)len;
+	vsock_request(t, VSOCK_RX, slot, (uint16_t)(slot * SLOT_DESCS));
+	virtq_offer(&t->queues[VSOCK_RX], (uint16_t)(slot * SLOT_DESCS));
+	ring_bell(&t->queues[VSOCK_RX]);
+	if (target_wait(t, VSOCK_RX, slot) != VSOCK_HEADER)
+		wrong(t, "a reply of another length");
+	memcpy(&op, reply + 30, sizeof(op));
+	if (op != VSOCK_OP_RST)
+		wrong(t, "operation %u and no reset for a port that nobody listens on", op);
+}
+
 static const struct kind kinds[] = {
 	{ 1, "net", net_eager, net_request, answer_any, false },
 	{ 2, "blk", eager_all, blk_request, blk_answer, false },
 	{ 3, "console", console_eager, console_request, answer_any, false },
 	{ 4, "rng", eager_all, rng_request, rng_answer, false },
 	{ 5, "balloon", balloon_eager, balloon_request, answer_any, true },
-	{ 19, "vsock", vsock_eager, vsock_request, answer_any, false },
+	{ 19, "vsock", vsock_eager, vsock_request, vsock_answer, false },
 };
 
 static const struct kind unknown = { 0, "unknown", eager_none, request_none, answer_any, false };

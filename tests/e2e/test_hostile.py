@@ -52,7 +52,7 @@ def devices_of(tmp_path):
     return ["--disk", f"path={image(tmp_path / 'a.raw')},queues=2",
             "--disk", f"path={image(tmp_path / 'b.raw')},readonly=on,limit-ops=100000",
             "--balloon", "size=0", "--port", f"name=file,file={tmp_path / 'port'}",
-            "--port", "name=socket,socket=port.sock"]
+            "--port", "name=socket,socket=port.sock", "--vsock", "cid=3,path=vsock.sock"]
 
 
 def run_hostile(keel, tmp_path, cmdline, stderr, memory="256M"):

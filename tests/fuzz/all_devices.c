@@ -23,17 +23,18 @@ static void need(bool ok, const char *what, const struct err *err)
 /* One of each kind of device, where it needs no privilege. Another kind: another member here. */
 static json_t *configuration(const char *dir, int disk, int other)
 {
-	char socket[64], path[2][64];
+	char socket[64], vsock[64], path[2][64];
 
 	snprintf(path[0], sizeof(path[0]), "/proc/self/fd/%d", disk);
 	snprintf(path[1], sizeof(path[1]), "/proc/self/fd/%d", other);
 	snprintf(socket, sizeof(socket), "%s/port", dir);
-	return json_pack("{s:{s:s}, s:[{s:s, s:i}, {s:s, s:b, s:s}], s:{s:s, s:s},"
+	snprintf(vsock, sizeof(vsock), "%s/vsock", dir);
+	return json_pack("{s:{s:s}, s:{s:i, s:s}, s:[{s:s, s:i}, {s:s, s:b, s:s}], s:{s:s, s:s},"
 			 " s:[{s:s, s:s}, {s:s, s:s, s:b}]}",
-			 "console", "mode", "none", "disk", "path", path[0], "queues", 2, "path",
-			 path[1], "readonly", 1, "limit-ops", "1000000", "balloon", "size", "0",
-			 "stats", "off", "port", "name", "a", "socket", socket, "name", "c", "file",
-			 "/dev/null", "console", 1);
+			 "console", "mode", "none", "vsock", "cid", 3, "path", vsock, "disk",
+			 "path", path[0], "queues", 2, "path", path[1], "readonly", 1, "limit-ops",
+			 "1000000", "balloon", "size", "0", "stats", "off", "port", "name", "a",
+			 "socket", socket, "name", "c", "file", "/dev/null", "console", 1);
 }
 
 static void configure(struct fake_machine *fm, char *dir)
@@ -66,6 +67,8 @@ static void create(struct all_devices *all)
 	need(devices_create(&all->list, &all->fm->bus, &err) == 0, "devices", &err);
 	/* The process ends without a word, so what it has in the file system goes now. */
 	snprintf(socket, sizeof(socket), "%s/port", dir);
+	(void)!unlink(socket);
+	snprintf(socket, sizeof(socket), "%s/vsock", dir);
 	(void)!unlink(socket);
 	(void)!rmdir(dir);
 	for (struct device *dev = all->list.first; dev; dev = dev->next)
