@@ -40,6 +40,8 @@ int sandbox_prepare(struct sandbox *sandbox, const struct sandbox_options *optio
 	if (ret)
 		return ret;
 	threads_hold();
+	if (!options->off)
+		sandbox_net_begin(&sandbox->net);
 	return 0;
 }
 
@@ -75,7 +77,7 @@ static int drop(struct sandbox *sandbox, const struct sandbox_paths *paths, stru
 	int ret = 0;
 
 	if (!sandbox->options.off)
-		sandbox_root_enter(&sandbox->root, paths);
+		sandbox_root_enter(&sandbox->root, &sandbox->net, paths);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		return err_sys(err, "cannot set no_new_privs");
 	if (landlock)
@@ -131,6 +133,7 @@ int sandbox_seal(struct sandbox *sandbox KEEL_UNUSED, struct err *err)
 
 void sandbox_leave(struct sandbox *sandbox)
 {
+	sandbox_net_end(&sandbox->net);
 	janitor_finish(&sandbox->janitor);
 	seccomp_end();
 }

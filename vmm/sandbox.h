@@ -18,6 +18,7 @@ struct sandbox {
 	struct sandbox_options options;
 	struct sandbox_user user;
 	struct sandbox_janitor janitor;
+	struct sandbox_net net;
 	struct sandbox_root root;
 	unsigned landlock; /* its version; 0: not in force */
 };

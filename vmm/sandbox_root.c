@@ -47,9 +47,55 @@ static bool map_user(uid_t uid, gid_t gid)
 	return write_file("/proc/self/uid_map", line);
 }
 
-static bool make_namespaces(struct sandbox_root *root)
+static void *make_net(void *arg)
 {
-	const int flags = CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS;
+	struct sandbox_net *net = arg;
+
+	/* Of this thread alone; the descriptor keeps it when the thread is gone. */
+	if (!unshare(CLONE_NEWNET))
+		net->fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	return NULL;
+}
+
+void sandbox_net_begin(struct sandbox_net *net)
+{
+	const struct thread_spec spec = {
+		.role = THREAD_HELPER, .name = "namespace", .now = true, .fn = make_net, .arg = net
+	};
+
+	*net = (struct sandbox_net){ .fd = -1 };
+	if (sandbox_has_cap(CAP_SYS_ADMIN) && thread_start(&net->thread, &spec, NULL))
+		net->thread.state = THREAD_NONE;
+}
+
+void sandbox_net_end(struct sandbox_net *net)
+{
+	bool made = thread_is_live(&net->thread);
+
+	thread_join(&net->thread);
+	if (made && net->fd >= 0)
+		close(net->fd);
+	net->fd = -1;
+}
+
+/* True when the namespace that was made beside is ours now. */
+static bool enter_net(struct sandbox_net *net)
+{
+	bool made = thread_is_live(&net->thread);
+
+	thread_join(&net->thread);
+	if (!made || net->fd < 0)
+		return false;
+	made = !setns(net->fd, CLONE_NEWNET);
+	close(net->fd);
+	net->fd = -1;
+	return made;
+}
+
+static bool make_namespaces(struct sandbox_root *root, struct sandbox_net *net)
+{
+	const int flags =
+		CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | (enter_net(net) ? 0 : CLONE_NEWNET);
 	uid_t uid = geteuid();
 	gid_t gid = getegid();
 
@@ -138,10 +184,11 @@ static bool make_root(struct sandbox_root *root, const struct sandbox_paths *pat
 	return true;
 }
 
-void sandbox_root_enter(struct sandbox_root *root, const struct sandbox_paths *paths)
+void sandbox_root_enter(struct sandbox_root *root, struct sandbox_net *net,
+			const struct sandbox_paths *paths)
 {
 	*root = (struct sandbox_root){ 0 };
-	if (make_namespaces(root) && !make_root(root, paths) && !root->root) {
+	if (make_namespaces(root, net) && !make_root(root, paths) && !root->root) {
 		/* As it was, but for the covered directory, in this namespace alone. */
 		(void)umount2(STAGE, MNT_DETACH);
 		(void)chdir(paths->cwd);
