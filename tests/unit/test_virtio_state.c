@@ -112,6 +112,70 @@ static void test_carry(void **state)
 	state_buf_free(&again);
 }
 
+/*
+ * Two queues, a cache mode that the driver chose, and on the second queue a request that a limit
+ * holds back: it is in the ring that is carried along, and the target, which has no limit, serves
+ * it.
+ */
+static void test_carry_queues(void **state KEEL_UNUSED)
+{
+	struct blk_setup blk = { .disk = { .queues = 2 }, .limits = { .bytes = 1 } };
+	const uint64_t wanted = UINT64_C(1) << 9 | UINT64_C(1) << 11 | UINT64_C(1) << 12;
+	struct state_buf saved, again;
+	struct blk_fixture f, g = { 0 };
+	uint32_t written, head;
+	struct vdriver other;
+	json_t *info;
+
+	/* A byte a second: the first request leaves a debt of minutes. */
+	bf_create_with(&f, &blk);
+	vd_prepare(&f.vd, wanted, 16);
+	vd_queue(&f.vd, &other, 1, 0x8000);
+	vd_ready(&f.vd);
+	fake_mmio_write(f.fm, f.vd.device + 0x20, 0, 1);
+	assert_int_equal(bf_request(&f, 0, 0, 512, &written), 0);
+	bf_header(&f, 0, 0, 9);
+	vd_offer(&other, 0,
+		 (struct vd_buf[]){
+			 { BF_HEADER, 16, false }, { BF_DATA, 512, true }, { BF_STATUS, 1, true } },
+		 3);
+	vd_kick(&other);
+	usleep(2000);
+	assert_false(vd_has_used(&other));
+	save(f.dev, &saved);
+	f.dev->ops->destroy(f.dev);
+
+	snprintf(g.path, sizeof(g.path), "%s", f.path);
+	blk.limits = (struct limits_config){ 0 };
+	bf_open_with(&g, &blk);
+	g.dev->ops->quiesce(g.dev);
+	memcpy(g.fm->ram[0], f.fm->ram[0], FAKE_RAM_SPLIT);
+	assert_int_equal(load(g.dev, &saved, saved.len), 0);
+	save(g.dev, &again);
+	assert_same(&saved, &again);
+	other.fm = g.fm;
+	g.dev->ops->start(g.dev);
+	vd_take(&other, &head, &written);
+	assert_memory_equal(fake_ram(g.fm, BF_DATA, 512), f.model + 9 * 512, 512);
+	info = g.dev->ops->info(g.dev);
+	assert_true(json_is_true(json_object_get(info, "write_through")));
+	json_decref(info);
+	bf_close(&g);
+	/* A target with another number of queues is none. */
+	blk.disk.queues = 1;
+	bf_open_with(&g, &blk);
+	g.dev->ops->quiesce(g.dev);
+	assert_int_not_equal(load(g.dev, &saved, saved.len), 0);
+	bf_close(&g);
+	f.host->ops->destroy(f.host);
+	fake_machine_destroy(f.fm);
+	unlink(f.path);
+	close(f.fd);
+	free(f.model);
+	state_buf_free(&saved);
+	state_buf_free(&again);
+}
+
 static void test_damaged(void **state)
 {
 	struct pair *p = *state;
@@ -210,8 +274,8 @@ static void test_other_disk(void **state)
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-	const struct CMUnitTest tests[] = { T(test_carry), T(test_damaged), T(test_nonsense),
-					    T(test_other_disk) };
+	const struct CMUnitTest tests[] = { T(test_carry), cmocka_unit_test(test_carry_queues),
+					    T(test_damaged), T(test_nonsense), T(test_other_disk) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
