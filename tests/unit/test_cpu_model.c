@@ -212,6 +212,24 @@ static void resolve(const char *text, bool amd, struct cpu_model *model, struct 
 	cpu_model_build(model, cpuid);
 }
 
+/* A KVM that shows what it says changes nothing; one that shows more can give that. */
+static void test_what_kvm_shows(void **state KEEL_UNUSED)
+{
+	struct cpuid supported, shown;
+	struct cpu_host plain, host;
+
+	server_cpuid(&supported, false);
+	cpu_host_from(&plain, &supported, NULL, true);
+	cpu_host_from(&host, &supported, &supported, true);
+	assert_false(cpu_has(&host.model, "arch_capabilities"));
+	assert_memory_equal(&plain.model, &host.model, sizeof(plain.model));
+	shown = supported;
+	cpuid_find(&shown, 7, 0)->edx |= 1u << 14;
+	cpu_host_from(&host, &supported, &shown, true);
+	assert_true(cpu_has(&host.model, "serialize"));
+	assert_false(cpu_has(&host.model, "arch_capabilities"));
+}
+
 static void test_xsave(void **state KEEL_UNUSED)
 {
 	static const struct {
@@ -454,6 +472,7 @@ int main(void)
 		cmocka_unit_test(test_baseline_algebra),
 		cmocka_unit_test(test_baseline_of_vendors),
 		cmocka_unit_test(test_model_shows_the_host),
+		cmocka_unit_test(test_what_kvm_shows),
 		cmocka_unit_test(test_xsave),
 		cmocka_unit_test(test_dependents),
 		cmocka_unit_test(test_refusals),

@@ -50,8 +50,10 @@ void cpu_host_from(struct cpu_host *host, const struct cpuid *supported, const s
 	/* Some KVMs show guests more than they say; what they show they can give. */
 	cpu_model_extract(shown, &read_back);
 	for (unsigned w = 0; w < W_COUNT; w++) {
-		host->given[w] |= read_back.words[w];
-		host->model.words[w] |= read_back.words[w];
+		uint32_t more = read_back.words[w] & ~host->given[w];
+
+		host->given[w] |= more;
+		host->model.words[w] |= more;
 	}
 }
 

@@ -174,6 +174,7 @@ static int change_flags(const char *text, const struct cpu_host *host, bool chec
 	if (first_missing(add, model->words, &w, &bit))
 		return err_set(err, EINVAL, "+%s is of no use: what it needs is not in the model",
 			       cpu_bit_name(w, bit, name, sizeof(name)));
+	snprintf(model->name, sizeof(model->name), "%.63s", text);
 	return 0;
 }
 
