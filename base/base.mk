@@ -5,6 +5,7 @@ base-src += base/config.c
 base-src += base/config_devices.c
 base-src += base/config_finish.c
 base-src += base/config_memory.c
+base-src += base/config_net.c
 base-src += base/config_tables.c
 base-src += base/crc32c.c
 base-src += base/err.c

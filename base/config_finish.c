@@ -164,5 +164,7 @@ int config_finish(struct machine_config *cfg, struct err *err)
 		ret = finish_port(cfg, i, err);
 	if (!ret)
 		ret = finish_disks(cfg, err);
+	if (!ret)
+		ret = config_finish_nets(cfg, err);
 	return ret;
 }

@@ -53,6 +53,9 @@
 /* For config_finish(): a burst without its limit is refused. */
 KEEL_NODISCARD int config_check_limits(const struct limits_config *limits, struct err *err);
 
+/* What the fields of --net don't check alone; fills in the MAC address. */
+KEEL_NODISCARD int config_finish_nets(struct machine_config *cfg, struct err *err);
+
 extern const char *const console_mode_names[];
 
 /* The parts of config_finish() about memory: before the CPUs' topology is known, and after. */

@@ -120,6 +120,8 @@ const struct config_section config_sections[] = {
 	{ "disk", &disk_schema, offsetof(struct machine_config, disks),
 	  offsetof(struct machine_config, nr_disks), CONFIG_MAX_DISKS },
 	{ "rng", &rng_schema, offsetof(struct machine_config, rng), 0, 1 },
+	{ "net", &net_schema, offsetof(struct machine_config, nets),
+	  offsetof(struct machine_config, nr_nets), CONFIG_MAX_NETS },
 	{ "balloon", &balloon_schema, offsetof(struct machine_config, balloon),
 	  offsetof(struct machine_config, nr_balloons), 1 },
 	{ "port", &port_schema, offsetof(struct machine_config, ports),

@@ -14,6 +14,8 @@ KEEL_NODISCARD int pci_host_create(struct machine_bus *bus, struct device **list
 				   struct err *err);
 KEEL_NODISCARD int virtio_blk_create(struct machine_bus *bus, struct device **list_tail,
 				     struct err *err);
+KEEL_NODISCARD int virtio_net_create(struct machine_bus *bus, struct device **list_tail,
+				     struct err *err);
 KEEL_NODISCARD int virtio_rng_create(struct machine_bus *bus, struct device **list_tail,
 				     struct err *err);
 KEEL_NODISCARD int virtio_balloon_create(struct machine_bus *bus, struct device **list_tail,

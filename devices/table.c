@@ -11,6 +11,7 @@
 const struct device_class device_table[] = {
 	{ .type = "pci-host", .create = pci_host_create },
 	{ .type = "virtio-blk", .create = virtio_blk_create },
+	{ .type = "virtio-net", .create = virtio_net_create },
 	{ .type = "virtio-rng", .create = virtio_rng_create },
 	{ .type = "virtio-balloon", .create = virtio_balloon_create },
 	{ .type = "virtio-console", .create = virtio_console_create },

@@ -14,6 +14,7 @@ guest-runtime-src += crc32.c
 guest-runtime-src += entry.S
 guest-runtime-src += machine.c
 guest-runtime-src += memtest.c
+guest-runtime-src += net.c
 guest-runtime-src += pci.c
 guest-runtime-src += print.c
 guest-runtime-src += ring0.c

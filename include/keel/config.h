@@ -16,6 +16,7 @@
 #define CONFIG_HOST_NODES 1024 /* ids of host nodes are below; the kernel's limit */
 #define CONFIG_MAX_VCPUS  4096 /* on any host; KVM's own limit is asked for at start */
 #define CONFIG_MAX_PORTS  15
+#define CONFIG_MAX_NETS   8
 #define CONFIG_NAME_MAX   63
 
 /* After config_finish() on or off, so that it reads as a truth value. */
@@ -70,6 +71,20 @@ struct rng_config {
 	struct limits_config limits;
 };
 
+#define NET_MAX_PAIRS 8
+
+/* --net: exactly one of tap, fd and user says where the frames go. */
+struct net_config {
+	char *tap;
+	char *fd; /* descriptors of a tap's queues, separated by ':' */
+	bool user;
+	char *mac; /* after config_finish() never NULL */
+	uint32_t queues;
+	bool offload;
+	uint32_t mtu;                /* 0: nothing is said to the guest */
+	struct limits_config limits; /* of each direction */
+};
+
 /* --balloon */
 struct balloon_config {
 	uint64_t size;  /* taken from the guest at first */
@@ -121,6 +136,8 @@ struct machine_config {
 	unsigned nr_disks;
 	struct disk_config disks[CONFIG_MAX_DISKS];
 	struct rng_config rng;
+	unsigned nr_nets;
+	struct net_config nets[CONFIG_MAX_NETS];
 	unsigned nr_balloons; /* 0 or 1 */
 	struct balloon_config balloon;
 	unsigned nr_ports;
@@ -130,7 +147,7 @@ struct machine_config {
 };
 
 extern const struct schema general_schema, memory_schema, cpus_schema, console_schema, disk_schema,
-	balloon_schema, rng_schema, port_schema, vsock_schema;
+	balloon_schema, rng_schema, port_schema, vsock_schema, net_schema;
 
 /* The sections of a machine_config, for whoever walks all of it (options, JSON, device tree). */
 struct config_section {
@@ -164,6 +181,9 @@ KEEL_NODISCARD int config_from_json(struct machine_config *cfg, const json_t *js
 				    struct err *err);
 KEEL_NODISCARD int config_load_file(struct machine_config *cfg, const char *path, struct err *err);
 json_t *config_to_json(const struct machine_config *cfg);
+/* "52:54:00:12:34:56" as six bytes; false: not a unicast address. */
+KEEL_NODISCARD bool config_parse_mac(const char *text, uint8_t mac[6]);
+
 /*
  * Completes what follows from other fields (CPU topology, default guest, name "keel-PID") and
  * checks what one field alone cannot: topology product, name characters, exclusive keys.
