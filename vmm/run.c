@@ -67,8 +67,12 @@ static int catch_signals(struct session *session, struct err *err)
 	sigaddset(&mask, SIGHUP);
 	if (pthread_sigmask(SIG_BLOCK, &mask, &session->old_mask))
 		return err_set(err, EINVAL, "cannot block signals");
-	/* Writing to a client or console that went away is an error code, not the end. */
+	/*
+	 * Writing to a client or console that went away is an error code, not the end; so is a
+	 * disk that the guest writes beyond what the user may (ulimit -f).
+	 */
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
 	session->signals.fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (session->signals.fd < 0)
 		return err_sys(err, "cannot create a signalfd");
