@@ -15,24 +15,13 @@
 #include "vmm/sandbox_landlock.h"
 #include "vmm/seccomp.h"
 
-/* Instrumented programs make calls of their own, look at themselves at the end and dump. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED true
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED true
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED false
-#endif
-
 int sandbox_prepare(struct sandbox *sandbox, const struct sandbox_options *options, struct err *err)
 {
 	int ret;
 
 	*sandbox = (struct sandbox){ .options = *options, .janitor = { .fd = -1 } };
-	if (SANITIZED && options->seccomp == SECCOMP_KILL)
+	/* Instrumented programs make calls of their own. */
+	if (KEEL_SANITIZED && options->seccomp == SECCOMP_KILL)
 		sandbox->options.seccomp = SECCOMP_LOG;
 	ret = sandbox_user_parse(options->user, &sandbox->user, err);
 	if (!ret && sandbox->user.changes)
@@ -64,7 +53,8 @@ static int set_limits(struct err *err)
 /* Not traced and not read through /proc by others of the same user. */
 static int hide(struct err *err)
 {
-	if (SANITIZED)
+	/* A leak checker traces its own process. */
+	if (KEEL_SANITIZED)
 		return 0;
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
 		return err_sys(err, "cannot make the process unreadable for others");

@@ -5,6 +5,7 @@
 #ifndef KEEL_COMPILER_H
 #define KEEL_COMPILER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -12,7 +13,19 @@
 #define KEEL_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #define KEEL_UNUSED            __attribute__((unused))
 
-#define ARRAY_SIZE(a)          (sizeof(a) / sizeof((a)[0]))
+/* Built with a sanitizer, whose runtime makes system calls and handles signals of its own. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define KEEL_SANITIZED true
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define KEEL_SANITIZED true
+#endif
+#endif
+#ifndef KEEL_SANITIZED
+#define KEEL_SANITIZED false
+#endif
+
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
 /* From a pointer to a member back to the object that embeds it. */
 #define container_of(ptr, type, member)                                                            \
