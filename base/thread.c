@@ -18,6 +18,7 @@ static struct {
 	bool holding;
 	struct thread *first, **last;
 	void (*enter)(enum thread_role role, const char *name);
+	void (*settle)(void);
 } process;
 
 static const char *const role_names[THREAD_ROLES] = {
@@ -165,9 +166,16 @@ int threads_release(struct err *err)
 	return ret;
 }
 
-void threads_on_enter(void (*enter)(enum thread_role role, const char *name))
+void thread_settle(void)
+{
+	if (process.settle)
+		process.settle();
+}
+
+void threads_on_enter(void (*enter)(enum thread_role role, const char *name), void (*settle)(void))
 {
 	process.enter = enter;
+	process.settle = settle;
 }
 
 const char *thread_role_name(enum thread_role role)

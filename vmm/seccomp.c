@@ -26,11 +26,11 @@
 static const struct {
 	const struct sock_filter *code;
 	unsigned nr;
-} filters[THREAD_ROLES] = {
+} filters[] = {
 	[THREAD_CONTROL] = FILTER(control), [THREAD_VCPU] = FILTER(vcpu),
 	[THREAD_DISK] = FILTER(disk),       [THREAD_NET] = FILTER(net),
 	[THREAD_SINK] = FILTER(sink),       [THREAD_HELPER] = FILTER(helper),
-	[THREAD_BALLOON] = FILTER(balloon),
+	[THREAD_BALLOON] = FILTER(balloon), [SECCOMP_SETTLED] = FILTER(settled),
 };
 
 #define ASSERT_FITS(role) _Static_assert(ARRAY_SIZE(filter_##role) <= SECCOMP_FILTER_MAX, #role)
@@ -41,6 +41,7 @@ ASSERT_FITS(net);
 ASSERT_FITS(balloon);
 ASSERT_FITS(sink);
 ASSERT_FITS(helper);
+ASSERT_FITS(settled);
 
 /* Of the process: threads that start and a signal handler get no argument of ours. */
 static struct {
@@ -48,11 +49,10 @@ static struct {
 	void (*rescue)(void);
 } process = { .mode = SECCOMP_OFF };
 
-void seccomp_filter(enum thread_role role, enum seccomp_mode mode, struct sock_filter *out,
-		    unsigned *nr)
+void seccomp_filter(unsigned which, enum seccomp_mode mode, struct sock_filter *out, unsigned *nr)
 {
-	*nr = filters[role].nr;
-	memcpy(out, filters[role].code, *nr * sizeof(*out));
+	*nr = filters[which].nr;
+	memcpy(out, filters[which].code, *nr * sizeof(*out));
 	for (unsigned i = 0; i < *nr; i++) {
 		bool returns = out[i].code == (BPF_RET | BPF_K);
 
@@ -91,6 +91,21 @@ static void on_refused(int number, siginfo_t *info, void *context)
 	raise(number);
 }
 
+static int load(unsigned which, struct err *err)
+{
+	struct sock_filter code[SECCOMP_FILTER_MAX];
+	struct sock_fprog program = { .filter = code };
+	unsigned nr;
+
+	if (process.mode == SECCOMP_OFF)
+		return 0;
+	seccomp_filter(which, process.mode, code, &nr);
+	program.len = (unsigned short)nr;
+	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program))
+		return err_sys(err, "cannot load a seccomp filter");
+	return 0;
+}
+
 /* A thread without its filter must not run: what it would serve is in the guest's hands. */
 static void on_thread(enum thread_role role, const char *name)
 {
@@ -98,6 +113,16 @@ static void on_thread(enum thread_role role, const char *name)
 
 	if (seccomp_enter(role, &err)) {
 		log_err("thread %s: %s", name, err.msg);
+		abort();
+	}
+}
+
+static void on_settle(void)
+{
+	struct err err = ERR_INIT;
+
+	if (load(SECCOMP_SETTLED, &err)) {
+		log_err("a %s thread: %s", thread_role_name(thread_role()), err.msg);
 		abort();
 	}
 }
@@ -113,28 +138,17 @@ int seccomp_begin(enum seccomp_mode mode, void (*rescue)(void), struct err *err)
 	process.rescue = rescue;
 	if (sigaction(SIGSYS, &action, NULL))
 		return err_sys(err, "cannot handle SIGSYS");
-	threads_on_enter(on_thread);
+	threads_on_enter(on_thread, on_settle);
 	return 0;
 }
 
 int seccomp_enter(enum thread_role role, struct err *err)
 {
-	struct sock_filter code[SECCOMP_FILTER_MAX];
-	struct sock_fprog program = { .filter = code };
-	unsigned nr;
-
-	if (process.mode == SECCOMP_OFF)
-		return 0;
-	seccomp_filter(role, process.mode, code, &nr);
-	program.len = (unsigned short)nr;
-	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program))
-		return err_sys(err, "cannot load the seccomp filter of role %s",
-			       thread_role_name(role));
-	return 0;
+	return load(role, err);
 }
 
 void seccomp_end(void)
 {
-	threads_on_enter(NULL);
+	threads_on_enter(NULL, NULL);
 	process.mode = SECCOMP_OFF;
 }

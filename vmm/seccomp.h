@@ -24,8 +24,9 @@ KEEL_NODISCARD int seccomp_enter(enum thread_role role, struct err *err);
 /* As before seccomp_begin(), for threads that start later. */
 void seccomp_end(void);
 
-/* The filter as seccomp_enter() loads it; out holds SECCOMP_FILTER_MAX instructions. */
-void seccomp_filter(enum thread_role role, enum seccomp_mode mode, struct sock_filter *out,
-		    unsigned *nr);
+/* In the place of a role: what thread_settle() loads on top of it. */
+#define SECCOMP_SETTLED THREAD_ROLES
+/* A filter as it is loaded; out holds SECCOMP_FILTER_MAX instructions. */
+void seccomp_filter(unsigned which, enum seccomp_mode mode, struct sock_filter *out, unsigned *nr);
 
 #endif

@@ -35,12 +35,12 @@ static void add_row(scmp_filter_ctx ctx, const struct seccomp_row *row)
 		die(row->why, -ret);
 }
 
-static void print_filter(int fd, enum thread_role role)
+static void print_filter(int fd, const char *name)
 {
 	struct sock_filter insn;
 	unsigned nr = 0;
 
-	printf("static const struct sock_filter filter_%s[] = {\n", thread_role_name(role));
+	printf("static const struct sock_filter filter_%s[] = {\n", name);
 	while (read(fd, &insn, sizeof(insn)) == sizeof(insn)) {
 		printf("\t{ 0x%02x, %u, %u, 0x%08x },\n", insn.code, insn.jt, insn.jf, insn.k);
 		nr++;
@@ -50,13 +50,12 @@ static void print_filter(int fd, enum thread_role role)
 		die("length of the filter", E2BIG);
 }
 
-static void make(enum thread_role role)
+static scmp_filter_ctx begin(uint32_t action)
 {
-	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_TRAP);
-	FILE *file = tmpfile();
+	scmp_filter_ctx ctx = seccomp_init(action);
 	int ret;
 
-	if (!ctx || !file)
+	if (!ctx)
 		die("no memory", ENOMEM);
 	/* Another ABI's numbers mean other calls: nobody here makes one. */
 	ret = seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
@@ -64,22 +63,57 @@ static void make(enum thread_role role)
 		ret = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
 	if (ret)
 		die("attributes", -ret);
-	for (unsigned i = 0; i < seccomp_nr_rows; i++)
-		if (seccomp_row_applies(&seccomp_rows[i], role))
-			add_row(ctx, &seccomp_rows[i]);
+	return ctx;
+}
+
+static void end(scmp_filter_ctx ctx, const char *name)
+{
+	FILE *file = tmpfile();
+	int ret;
+
+	if (!file)
+		die("temporary file", errno);
 	ret = seccomp_export_bpf(ctx, fileno(file));
 	if (ret)
 		die("export", -ret);
 	rewind(file);
-	print_filter(fileno(file), role);
+	print_filter(fileno(file), name);
 	fclose(file);
 	seccomp_release(ctx);
+}
+
+static void make_role(enum thread_role role)
+{
+	scmp_filter_ctx ctx = begin(SCMP_ACT_TRAP);
+
+	for (unsigned i = 0; i < seccomp_nr_rows; i++)
+		if (seccomp_row_applies(&seccomp_rows[i], role))
+			add_row(ctx, &seccomp_rows[i]);
+	end(ctx, thread_role_name(role));
+}
+
+/* Comes on top of a role's. */
+static void make_settled(void)
+{
+	scmp_filter_ctx ctx = begin(SCMP_ACT_ALLOW);
+
+	for (unsigned i = 0; i < seccomp_nr_rows; i++) {
+		int ret = 0;
+
+		if (seccomp_rows[i].early)
+			ret = seccomp_rule_add_exact_array(ctx, SCMP_ACT_TRAP, seccomp_rows[i].nr,
+							   0, NULL);
+		if (ret)
+			die(seccomp_rows[i].why, -ret);
+	}
+	end(ctx, "settled");
 }
 
 int main(void)
 {
 	printf("/* Made by vmm/seccomp_gen.c from vmm/seccomp_rules.c. */\n");
 	for (unsigned role = 0; role < THREAD_ROLES; role++)
-		make((enum thread_role)role);
+		make_role((enum thread_role)role);
+	make_settled();
 	return 0;
 }

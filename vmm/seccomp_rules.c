@@ -36,6 +36,10 @@
 	{                                                                                          \
 		.nr = SYS_##name, .roles = (who), .why = (reason)                                  \
 	}
+#define CALL_EARLY(name, who, reason)                                                              \
+	{                                                                                          \
+		.nr = SYS_##name, .roles = (who), .early = true, .why = (reason)                   \
+	}
 #define CALL_IF(name, arg, bits, is, who, reason)                                                  \
 	{                                                                                          \
 		.nr = SYS_##name, .roles = (who), .nr_args = 1,                                    \
@@ -97,7 +101,7 @@ const struct seccomp_row seccomp_rows[] = {
 	CALL(set_robust_list, C, "start of a thread"),
 	CALL(rseq, C, "start of a thread"),
 	CALL_IF(prctl, 0, U32, PR_SET_NAME, C, "start of a thread"),
-	CALL_IF(seccomp, 0, U32, SECCOMP_SET_MODE_FILTER, C, "a new thread narrows itself"),
+	CALL_IF(seccomp, 0, U32, SECCOMP_SET_MODE_FILTER, C | D, "a thread narrows itself"),
 	CALL_IF(rt_sigaction, 0, U32, 34, C, "reset: the kick's handler once more"),
 
 	/* The control thread: event loop, API, console */
@@ -163,8 +167,8 @@ const struct seccomp_row seccomp_rows[] = {
 
 	/* Disk queues */
 	CALL(io_uring_enter, D, "disk requests"),
-	CALL(io_uring_setup, D, "the ring of the queue that starts"),
-	CALL(io_uring_register, D, "the ring of the queue that starts"),
+	CALL_EARLY(io_uring_setup, D, "the ring of the queue that starts"),
+	CALL_EARLY(io_uring_register, D, "the ring of the queue that starts"),
 	CALL(preadv, D, "disk requests without io_uring"),
 	CALL(pwritev, D, "disk requests"),
 	CALL(pwrite64, D, "disk requests"),

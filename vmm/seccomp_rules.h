@@ -25,7 +25,8 @@ struct seccomp_row {
 	uint8_t roles; /* 1 << role */
 	uint8_t nr_args;
 	struct seccomp_arg args[2];
-	int error; /* not 0: the call fails with this errno instead of being done or trapped */
+	bool early; /* refused again once the thread has settled (keel/thread.h) */
+	int error;  /* not 0: the call fails with this errno instead of being done or trapped */
 	const char *why;
 };
 

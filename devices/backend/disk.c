@@ -17,6 +17,7 @@
 
 #include "devices/backend/engine.h"
 #include "keel/log.h"
+#include "keel/thread.h"
 
 /* Larger requests go through it in pieces. */
 #define BOUNCE_BYTES (256U * 1024)
@@ -97,6 +98,8 @@ void disk_start(struct disk_queue *queue, int kick_fd, int wake_fd)
 		/* It has nothing that can fail but its own few bytes. */
 		BUG_ON(ops->create(&queue->engine, &setup, &err));
 	}
+	/* One ring is all: another could be made to do what the filter does not see. */
+	thread_settle();
 	atomic_store(&queue->ops, ops);
 }
 

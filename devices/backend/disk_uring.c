@@ -47,24 +47,50 @@ struct engine {
 #define TAG_WATCH 1U
 
 /*
+ * A ring does what a thread may not do by itself: open files, make sockets. This one learns what it
+ * is for, and nothing can teach it more. An older kernel's ring stays as it is.
+ */
+static int restrict_ring(struct io_uring *ring)
+{
+	static const uint8_t ops[] = { IORING_OP_READV, IORING_OP_WRITEV, IORING_OP_READ,
+				       IORING_OP_FSYNC, IORING_OP_FALLOCATE };
+	struct io_uring_restriction rules[ARRAY_SIZE(ops)] = { 0 };
+	int ret;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(ops); i++) {
+		rules[i].opcode = IORING_RESTRICTION_SQE_OP;
+		rules[i].sqe_op = ops[i];
+	}
+	ret = io_uring_register_restrictions(ring, rules, ARRAY_SIZE(rules));
+	return ret < 0 ? ret : io_uring_enable_rings(ring);
+}
+
+/*
  * One thread only ever submits, and completions are handled when it asks for them: then the kernel
  * need not interrupt it. Older kernels know only the plain ring.
  */
 static int init_ring(struct io_uring *ring, unsigned entries)
 {
 	static const unsigned flags[] = {
-		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
-		IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
+		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+			IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_R_DISABLED,
+		IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_R_DISABLED,
+		IORING_SETUP_R_DISABLED,
 		0,
 	};
 	int ret = -EINVAL;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(flags); i++) {
 		ret = io_uring_queue_init(entries, ring, flags[i]);
+		if (!ret && flags[i] & IORING_SETUP_R_DISABLED) {
+			ret = restrict_ring(ring);
+			if (ret < 0)
+				io_uring_queue_exit(ring);
+		}
 		if (ret != -EINVAL)
 			break;
 	}
-	return ret;
+	return ret < 0 ? ret : 0;
 }
 
 static int uring_create(struct engine **out, const struct engine_setup *setup, struct err *err)

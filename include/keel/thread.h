@@ -69,8 +69,14 @@ void threads_hold(void);
 /* On failure what could not be started stays held. */
 KEEL_NODISCARD int threads_release(struct err *err);
 
-/* What every thread that is created from now on does before its fn; NULL: nothing. */
-void threads_on_enter(void (*enter)(enum thread_role role, const char *name));
+/* The calling thread has made what it makes once, and gives up making more of it. */
+void thread_settle(void);
+
+/*
+ * What every thread that is created from now on does before its fn, and in thread_settle(); NULL:
+ * nothing.
+ */
+void threads_on_enter(void (*enter)(enum thread_role role, const char *name), void (*settle)(void));
 
 const char *thread_role_name(enum thread_role role);
 /* Of the calling thread; THREAD_CONTROL for one that was not started here. Async-signal-safe. */

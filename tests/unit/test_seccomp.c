@@ -32,7 +32,7 @@ struct filter {
 
 static void load(struct filter *filter, unsigned role)
 {
-	seccomp_filter((enum thread_role)role, SECCOMP_KILL, filter->code, &filter->nr);
+	seccomp_filter(role, SECCOMP_KILL, filter->code, &filter->nr);
 }
 
 static bool jumps(const struct sock_filter *insn, uint32_t a)
@@ -166,6 +166,25 @@ static void test_every_argument_check_of_every_role(void **state KEEL_UNUSED)
 	}
 }
 
+static void test_what_is_given_up_by_settling(void **state KEEL_UNUSED)
+{
+	struct filter filter;
+	unsigned early = 0;
+
+	load(&filter, SECCOMP_SETTLED);
+	for (int nr = 0; nr <= LAST_NR; nr++) {
+		const struct seccomp_data data = call_of(nr);
+		bool given_up = false;
+
+		for (unsigned i = 0; i < seccomp_nr_rows; i++)
+			given_up |= seccomp_rows[i].early && seccomp_rows[i].nr == nr;
+		early += given_up;
+		assert_int_equal(answer(&filter, &data),
+				 given_up ? SECCOMP_RET_TRAP : SECCOMP_RET_ALLOW);
+	}
+	assert_int_not_equal(early, 0);
+}
+
 static void test_another_abi_ends_the_process(void **state KEEL_UNUSED)
 {
 	for (unsigned role = 0; role < THREAD_ROLES; role++) {
@@ -296,6 +315,31 @@ static void call_everything_listed(unsigned role)
 	}
 }
 
+static void call_early(unsigned role KEEL_UNUSED)
+{
+	syscall(SYS_io_uring_setup, 0, NULL);
+}
+
+static void settle_and_call_early(unsigned role)
+{
+	call_early(role);
+	thread_settle();
+	call_early(role);
+}
+
+static void test_settling_gives_it_up(void **state KEEL_UNUSED)
+{
+	char text[512];
+	int status;
+
+	if (KEEL_SANITIZED)
+		skip();
+	assert_int_equal(in_child(THREAD_DISK, SECCOMP_KILL, call_early, text, sizeof(text)), 0);
+	status = in_child(THREAD_DISK, SECCOMP_KILL, settle_and_call_early, text, sizeof(text));
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(WTERMSIG(status), SIGSYS);
+}
+
 static void test_an_unlisted_call_ends_the_process(void **state KEEL_UNUSED)
 {
 	/* The sanitizer's own calls would be the ones that are refused. */
@@ -346,6 +390,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_every_number_of_every_role),
 		cmocka_unit_test(test_every_argument_check_of_every_role),
+		cmocka_unit_test(test_what_is_given_up_by_settling),
+		cmocka_unit_test(test_settling_gives_it_up),
 		cmocka_unit_test(test_another_abi_ends_the_process),
 		cmocka_unit_test(test_every_row_says_why_and_is_for_somebody),
 		cmocka_unit_test(test_an_unlisted_call_ends_the_process),

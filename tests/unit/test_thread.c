@@ -50,7 +50,7 @@ static int tear_down(void **state KEEL_UNUSED)
 {
 	struct err err = ERR_INIT;
 
-	threads_on_enter(NULL);
+	threads_on_enter(NULL, NULL);
 	return threads_release(&err);
 }
 
@@ -61,7 +61,7 @@ static void test_a_thread_gets_its_role_name_and_signals(void **state KEEL_UNUSE
 	struct thread thread = { 0 };
 	struct err err = ERR_INIT;
 
-	threads_on_enter(on_enter);
+	threads_on_enter(on_enter, NULL);
 	assert_int_equal(thread_start(&thread, &spec, &err), 0);
 	assert_true(thread_is_live(&thread));
 	thread_join(&thread);
