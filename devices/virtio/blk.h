@@ -16,7 +16,16 @@
 #define BLK_MAX_SEGS   (BLK_QUEUE_SIZE + VIRTQ_EXTRA_SEGS)
 #define BLK_ID_BYTES   20
 /* Of one discard or write-zeroes request. */
-#define BLK_MAX_RANGES          32
+#define BLK_MAX_RANGES 32
+/*
+ * What the requests under way in a queue may move together; a single one that moves more is
+ * refused. A reset or a pause waits for them, so a guest must not be able to pile up minutes of
+ * work.
+ */
+#define BLK_MAX_IN_FLIGHT_BYTES (UINT64_C(256) << 20)
+/* An answer to GET_ID is 20 bytes; a buffer may be longer, but not so that clearing it takes time.
+ */
+#define BLK_MAX_ID_BUFFER       4096
 #define BLK_MAX_DISCARD_SECTORS (1U << 22)
 #define BLK_MAX_ZEROES_SECTORS  (1U << 19)
 
@@ -34,6 +43,7 @@ struct blk_req {
 	uint16_t head;
 	uint32_t writable_bytes;
 	uint32_t data_bytes;
+	uint64_t weight;         /* its part of bytes_in_flight */
 	struct virtq_seg status; /* one byte */
 	unsigned nr_data;
 	unsigned nr_ranges, at_range;
@@ -61,6 +71,8 @@ struct blk_queue {
 	unsigned nr_used_reqs; /* of reqs, from the start */
 	struct blk_req *free_reqs;
 	unsigned nr_in_flight;
+	uint64_t bytes_in_flight;
+	bool full;              /* the next request waits for one that is under way */
 	uint64_t limited_until; /* the next request waits for the limit till then; 0: it doesn't */
 	struct poller poller;
 	struct blk_counters counters;

@@ -134,24 +134,34 @@ static bool in_range(const struct virtio_blk *blk, uint64_t sector, uint64_t byt
 	       bytes / DISK_SECTOR <= sectors - sector;
 }
 
-/* False: the limit is reached, and limited_until says for how long. */
-static bool admit(struct blk_queue *queue, uint64_t bytes, uint64_t ops)
+/*
+ * Takes the request among those under way. False: too much is under way (full), or the limit is
+ * reached, and limited_until says for how long.
+ */
+static bool admit(struct blk_queue *queue, struct blk_req *req, uint64_t bytes, uint64_t ops)
 {
 	struct ratelimit *limits = &queue->blk->limits;
 
-	if (!ratelimit_active(limits))
-		return true;
-	queue->limited_until = ratelimit_take(limits, bytes, ops, now_ns());
-	if (!queue->limited_until)
-		return true;
-	blk_count(&queue->counters.limited, 1);
-	return false;
+	queue->full =
+		queue->nr_in_flight && queue->bytes_in_flight + bytes > BLK_MAX_IN_FLIGHT_BYTES;
+	if (queue->full)
+		return false;
+	if (ratelimit_active(limits))
+		queue->limited_until = ratelimit_take(limits, bytes, ops, now_ns());
+	if (queue->limited_until) {
+		blk_count(&queue->counters.limited, 1);
+		return false;
+	}
+	req->weight = bytes;
+	queue->bytes_in_flight += bytes;
+	queue->nr_in_flight++;
+	return true;
 }
 
 static enum blk_verdict submit_data(struct blk_queue *queue, struct blk_req *req, enum disk_op op,
 				    uint64_t sector)
 {
-	if (!admit(queue, req->data_bytes, 1))
+	if (!admit(queue, req, req->data_bytes, 1))
 		return BLK_LIMITED;
 	for (unsigned i = 0; i < req->nr_data; i++)
 		req->iov[i] = (struct iovec){ .iov_base = req->data[i].host,
@@ -165,7 +175,6 @@ static enum blk_verdict submit_data(struct blk_queue *queue, struct blk_req *req
 		.iov = req->iov,
 		.nr_iov = req->nr_data,
 	};
-	queue->nr_in_flight++;
 	disk_submit(queue->disk, &req->io);
 	return BLK_SUBMITTED;
 }
@@ -247,9 +256,11 @@ static enum blk_verdict start_ranges(struct blk_queue *queue, struct blk_req *re
 	/* Only where the zeroes are really written do they move bytes. */
 	if (req->type == VIRTIO_BLK_T_DISCARD || !disk_writes_zeroes(blk->disk))
 		bytes = 0;
-	if (!admit(queue, bytes, req->nr_ranges))
+	*status = VIRTIO_BLK_S_IOERR;
+	if (bytes > BLK_MAX_IN_FLIGHT_BYTES)
+		return BLK_ANSWERED;
+	if (!admit(queue, req, bytes, req->nr_ranges))
 		return BLK_LIMITED;
-	queue->nr_in_flight++;
 	submit_range(queue, req);
 	return BLK_SUBMITTED;
 }
@@ -282,7 +293,9 @@ static enum blk_verdict dispatch(struct blk_queue *queue, struct blk_req *req, u
 	switch (req->type) {
 	case VIRTIO_BLK_T_IN:
 	case VIRTIO_BLK_T_OUT:
-		if (!in_range(blk, sector, req->data_bytes) || (write && disk_readonly(blk->disk)))
+		if (!in_range(blk, sector, req->data_bytes) ||
+		    req->data_bytes > BLK_MAX_IN_FLIGHT_BYTES ||
+		    (write && disk_readonly(blk->disk)))
 			*status = VIRTIO_BLK_S_IOERR;
 		else if (req->data_bytes)
 			return submit_data(queue, req, write ? DISK_WRITE : DISK_READ, sector);
@@ -296,7 +309,10 @@ static enum blk_verdict dispatch(struct blk_queue *queue, struct blk_req *req, u
 	case VIRTIO_BLK_T_WRITE_ZEROES:
 		return start_ranges(queue, req, status);
 	case VIRTIO_BLK_T_GET_ID:
-		write_id(blk, req);
+		if (req->data_bytes > BLK_MAX_ID_BUFFER)
+			*status = VIRTIO_BLK_S_IOERR;
+		else
+			write_id(blk, req);
 		return BLK_ANSWERED;
 	default:
 		*status = VIRTIO_BLK_S_UNSUPP;
@@ -394,6 +410,7 @@ bool blk_finish_request(struct blk_queue *queue, struct blk_req *req)
 		return false;
 	}
 	queue->nr_in_flight--;
+	queue->bytes_in_flight -= req->weight;
 	count_done(&queue->counters, req);
 	answer(queue, req, req->io.result ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK);
 	return true;

@@ -104,6 +104,12 @@ static void wait_for_work(struct blk_queue *queue)
 	uint64_t start = now_ns(), wait = DISK_FOREVER;
 	unsigned events;
 
+	if (queue->full) {
+		/* Something is under way, and the ring is known to hold more. */
+		queue->full = false;
+		complete(queue, disk_wait(queue->disk, DISK_FOREVER, &events));
+		return;
+	}
 	if (queue->limited_until) {
 		if (start >= queue->limited_until)
 			return;
@@ -132,6 +138,7 @@ void blk_serve(void *arg)
 
 	disk_start(queue->disk, queue->blk->vdev.queues[queue->index].kick_fd, queue->io.wake_fd);
 	queue->limited_until = 0;
+	queue->full = false;
 	while (!iothread_should_park(&queue->io)) {
 		virtq_disable_kicks(blk_virtq(queue));
 		/* A broken queue has no work: it sleeps here until the reset parks us. */

@@ -7,11 +7,17 @@
 #include "runtime/args.h"
 #include "runtime/clock.h"
 #include "runtime/cpu.h"
+#include "runtime/machine.h"
+#include "runtime/print.h"
 #include "runtime/x86.h"
 
-#define SIZE_OF(a) (sizeof(a) / sizeof((a)[0]))
-#define CANARY     0xa5
-#define SETTLE_US  2000
+#define SIZE_OF(a)    (sizeof(a) / sizeof((a)[0]))
+#define CANARY        0xa5
+#define SETTLE_US     2000
+#define VIRTIO_ID_BLK 2
+#define BLK_SECTOR    512
+#define GIANT         (32u << 20)
+#define GIANT_MAX     (UINT64_C(3) << 30)
 
 static void kick_storm(struct target *t, unsigned queue)
 {
@@ -141,6 +147,46 @@ static void deaf_driver(struct target *t, unsigned queue)
 	}
 }
 
+// Reads of the whole disk, as many as there are descriptors, all into the same buffer: a reset must
+// not have to wait for all that was asked.
+static void giant_requests(struct target *t, unsigned queue)
+{
+	static uint8_t *buffer;
+	struct virtq *q = &t->queues[queue];
+	struct virtq_desc *table = (void *)t->data;
+	uint64_t left = (uint64_t)mmio_read32(t->dev.config) * BLK_SECTOR, begun;
+	unsigned n = 1;
+
+	if (t->kind->id != VIRTIO_ID_BLK)
+		return;
+	if (!buffer)
+		buffer = ram_alloc(GIANT, 4096);
+	memset(t->headers, 0, SLOT_HEADER);
+	table[0] = (struct virtq_desc){ (uintptr_t)t->headers, 16, VIRTQ_NEXT, 1 };
+	if (left > GIANT_MAX)
+		left = GIANT_MAX;
+	for (; left && n < 100; n++) {
+		uint32_t part = left < GIANT ? (uint32_t)left : GIANT;
+
+		table[n] = (struct virtq_desc){ (uintptr_t)buffer, part, VIRTQ_NEXT | VIRTQ_WRITE,
+						(uint16_t)(n + 1) };
+		left -= part;
+	}
+	table[n] = (struct virtq_desc){ (uintptr_t)t->headers + 32, 1, VIRTQ_WRITE, 0 };
+	for (unsigned i = 0; i < q->size && n < q->size; i++) {
+		q->desc[i] =
+			(struct virtq_desc){ (uintptr_t)table, 16 * (n + 1), VIRTQ_INDIRECT, 0 };
+		virtq_offer(q, (uint16_t)i);
+	}
+	ring_bell(q);
+	target_must_live(t);
+	delay_us(SETTLE_US);
+	begun = clock_ns();
+	virtio_reset(&t->dev);
+	print("%s %u: a reset with %u reads of the disk under way took %lu ms\n", t->kind->name,
+	      t->number, q->size, (clock_ns() - begun) / 1000000);
+}
+
 // Status alone, back and forth.
 static void reset_storm(struct target *t, unsigned queue)
 {
@@ -157,6 +203,7 @@ const struct device_case storm_cases[] = {
 	{ "heads again while in flight", heads_in_flight, true },
 	{ "a ring that changes", changing_ring, true },
 	{ "interrupts nobody answers", deaf_driver, false },
+	{ "reads of the whole disk", giant_requests, true },
 	{ "a storm of resets", reset_storm, false },
 };
 const unsigned nr_storm_cases = SIZE_OF(storm_cases);
