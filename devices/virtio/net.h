@@ -12,6 +12,7 @@
 
 #include "devices/backend/net.h"
 #include "devices/iothread.h"
+#include "devices/poller.h"
 #include "devices/ratelimit.h"
 #include "devices/virtio/virtio.h"
 
@@ -86,7 +87,7 @@ struct net_pair {
 	struct virtio_net *net;
 	unsigned index;
 	struct iothread io;
-	uint64_t poll_ns; /* how long to look for work before the next sleep */
+	struct poller poller;
 	_Atomic uint64_t sleeps;
 	struct net_rx rx;
 	struct net_tx tx;

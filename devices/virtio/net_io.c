@@ -8,12 +8,8 @@
 #include "devices/virtio/net.h"
 #include "keel/clock.h"
 
-/*
- * How long at most a thread looks for more work before it sleeps; 0 never. It looks only while
- * that paid off the last time, so a quiet network costs nothing.
- */
-#define POLL_MAX_NS UINT64_C(0)
-#define POLL_MIN_NS UINT64_C(4000)
+/* The longest busy wait for the next frame, while such waits pay (devices/poller.h). */
+#define POLL_MAX_NS UINT64_C(50000)
 
 enum { FD_WAKE, FD_RX, FD_TX, FD_BACKEND, FD_CTRL, NR_FDS };
 
@@ -116,36 +112,31 @@ static bool serve(struct net_pair *pair)
 static bool poll_a_while(struct net_pair *pair)
 {
 	uint64_t packets = pair->tx.counters.packets + pair->rx.counters.packets;
-	uint64_t end = pair->poll_ns ? now_ns() + pair->poll_ns : 0;
+	uint64_t end = pair->poller.window_ns ? now_ns() + pair->poller.window_ns : 0;
 
 	while (end && now_ns() < end && !iothread_should_park(&pair->io)) {
-		if (serve(pair) || packets != pair->tx.counters.packets + pair->rx.counters.packets)
+		if (serve(pair) ||
+		    packets != pair->tx.counters.packets + pair->rx.counters.packets) {
+			poller_hit(&pair->poller);
 			return true;
+		}
 	}
 	return false;
 }
 
 static void sleep_and_learn(struct net_pair *pair)
 {
-	uint64_t began = POLL_MAX_NS ? now_ns() : 0;
+	uint64_t began = now_ns();
 
 	sleep_on(pair, false);
-	if (!POLL_MAX_NS)
-		return;
-	if (now_ns() - began > POLL_MAX_NS)
-		pair->poll_ns /= 2;
-	else
-		pair->poll_ns = pair->poll_ns ? pair->poll_ns * 2 : POLL_MIN_NS;
-	if (pair->poll_ns > POLL_MAX_NS)
-		pair->poll_ns = POLL_MAX_NS;
-	if (pair->poll_ns < POLL_MIN_NS)
-		pair->poll_ns = 0;
+	poller_slept(&pair->poller, now_ns() - began);
 }
 
 void net_io_run(void *ctx)
 {
 	struct net_pair *pair = ctx;
 
+	poller_init(&pair->poller, POLL_MAX_NS);
 	while (!iothread_should_park(&pair->io)) {
 		if (virtio_is_broken(&pair->net->vdev)) {
 			sleep_on(pair, true);

@@ -10,7 +10,9 @@
 #include <unistd.h>
 
 #include "keel/console.h"
+#include "devices/virtio/net.h"
 #include "keel/log.h"
+#include "tests/unit/net_fake.h"
 
 static void need(bool ok, const char *what, const struct err *err)
 {
@@ -53,6 +55,21 @@ static void configure(struct fake_machine *fm, char *dir)
 	json_decref(json);
 }
 
+/* A tap needs privilege, so the network ends in a socket that hears nothing and says nothing. */
+static void add_net(struct all_devices *all)
+{
+	char mac[] = "52:00:00:00:00:01";
+	const struct net_config config = { .mac = mac, .queues = 2, .offload = true };
+	struct device **tail = &all->list.first;
+	struct net_fake *fake = net_fake_new(2);
+	struct err err = ERR_INIT;
+
+	while (*tail)
+		tail = &(*tail)->next;
+	need(virtio_net_create_one(&all->fm->bus, "net0", &config, &fake->backend, tail, &err) == 0,
+	     "net", &err);
+}
+
 static void create(struct all_devices *all)
 {
 	char dir[] = "/tmp/keel-fuzz-XXXXXX", socket[64];
@@ -65,6 +82,7 @@ static void create(struct all_devices *all)
 	need(!console_create(&all->fm->bus.console, all->fm->bus.loop, &silent, &err), "console",
 	     &err);
 	need(devices_create(&all->list, &all->fm->bus, &err) == 0, "devices", &err);
+	add_net(all);
 	/* The process ends without a word, so what it has in the file system goes now. */
 	snprintf(socket, sizeof(socket), "%s/port", dir);
 	(void)!unlink(socket);
