@@ -38,6 +38,25 @@ if word count; then
     printf $((n + 1)) | dd of=/dev/vda conv=notrunc,fsync 2>/dev/null
     [ "$n" -lt 2 ] && reboot -f
 fi
+if word disk; then
+    q=/sys/block/vda/queue
+    echo "@disk $(cat /sys/block/vda/serial) $(ls /sys/block/vda/mq | wc -l)" \
+        "$(cat $q/discard_max_bytes) $(cat $q/write_zeroes_max_bytes) $(cat $q/physical_block_size)"
+    dd if=/dev/urandom of=/dev/vda bs=1M count=8 conv=fsync 2>/dev/null
+    sum=$(dd if=/dev/vda bs=1M count=4 2>/dev/null | md5sum)
+    blkdiscard -o 4194304 -l 4194304 /dev/vda && echo "@discarded"
+    echo 3 > /proc/sys/vm/drop_caches
+    [ "$sum" = "$(dd if=/dev/vda bs=1M count=4 2>/dev/null | md5sum)" ] && echo "@kept"
+    [ "$(dd if=/dev/vda bs=1M skip=4 count=4 2>/dev/null | tr -d '\0' | wc -c)" = 0 ] && echo "@zero"
+    echo "@mode $(cat /sys/block/vda/cache_type)"
+    echo "write through" > /sys/block/vda/cache_type
+    echo "@mode $(cat /sys/block/vda/cache_type)"
+    dd if=/dev/zero of=/dev/vda bs=4k count=16 conv=fsync 2>/dev/null && echo "@written"
+    echo "@size $(cat /sys/block/vda/size)"
+    n=0
+    while [ "$(cat /sys/block/vda/size)" = 131072 ] && [ $n -lt 100 ]; do sleep 1; n=$((n + 1)); done
+    echo "@size $(cat /sys/block/vda/size)"
+fi
 if word reboot; then reboot -f; fi
 if word button; then
     echo "@waiting"
@@ -64,6 +83,12 @@ boot cpu4 vmlinuz "" --cpus sockets=2,cores=2 --memory 3300M
 boot pvh vmlinux "" --cpus 2 --memory 192M
 boot exit vmlinux reboot --on-reboot exit --memory 192M
 boot restart vmlinuz count --on-reboot restart --memory 256M --cpus 2 --disk disk
+truncate -s 64M /run/tmp/disk2
+boot disk vmlinuz disk --cpus 2 --memory 256M --disk /run/tmp/disk2,serial=KEEL-1,queues=2 &
+for i in $(seq 100); do grep -q @size disk.console 2>/dev/null && break; sleep 1; done
+"$KEEL_BUILD/keel" resize disk disk0 128M >resize.out 2>&1 </dev/null
+wait
+stat -c '%s %b' /run/tmp/disk2 >disk.stat
 boot button vmlinux button --memory 192M --cpus 2 &
 for i in $(seq 100); do grep -q @waiting button.console 2>/dev/null && break; sleep 1; done
 sleep 1
@@ -211,3 +236,19 @@ def test_power_button(share):
     assert (share / "stop.rc").read_text().strip() == "0", (share / "stop.out").read_text()
     # struct input_event: type 1 (key), code 116 (power), value 1 (pressed).
     assert re.search(r"0001 0074 0001", " ".join(result.values("key")))
+
+
+def test_disk(share):
+    """Queues, serial number, discard, cache mode and a new size, as Linux's driver sees them."""
+    result = Result(share, "disk")
+    result.check()
+    assert result.values("disk") == [f"KEEL-1 2 {1 << 31} {1 << 28} 4096"]
+    for word in ("discarded", "kept", "zero", "written"):
+        assert result.values(word) == [""], (word, result.console[-3000:])
+    assert result.values("mode") == ["write back", "write through"]
+    assert (share / "resize.out").read_text() == "disk0 of disk has 128 MiB\n"
+    assert result.values("size") == ["131072", "262144"]
+    size, blocks = map(int, (share / "disk.stat").read_text().split())
+    assert size == 128 << 20
+    assert blocks * 512 <= (4 << 20) + 65536
+    assert complaints(result.values("warning")) == []
