@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from helpers import can_unshare
+
 pytestmark = pytest.mark.usefixtures("kvm")
 
 LINES_PER_WINDOW = 12  # of each call site: 10, one that tells of those left out, one to spare
@@ -127,3 +129,16 @@ def test_after_a_pause_in_between(keel, tmp_path):
         assert line and "FAILURE" not in line, line
     assert keel.run("stop", "hostile").returncode == 0
     assert vm.wait() == 0
+
+
+def test_net(keel, tmp_path):
+    """The same for a network device on a tap, in a network of its own."""
+    if not can_unshare():
+        pytest.skip("no privilege for a network namespace")
+    done = keel.run("--net", "--", keel.path, "run", "--kernel", "builtin:hostile", "--cpus", 2,
+                    "--log", "error", "--cmdline", "only=net kicks=1000",
+                    "--net", "tap=hostile0,queues=2", program="unshare", errors="replace")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "SUCCESS" in done.stdout
+    assert re.search(r"net 0: 5 queues, .* needed a reset [1-9]", done.stdout)
+    assert done.stderr == ""
