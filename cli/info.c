@@ -10,6 +10,7 @@
 struct info_options {
 	bool cpu;
 	bool json;
+	bool numa;
 };
 
 static const struct field info_fields[] = {
@@ -21,6 +22,10 @@ static const struct field info_fields[] = {
 	  .type = FIELD_BOOL,
 	  .offset = offsetof(struct info_options, json),
 	  .help = "print the JSON object that the VM sent" },
+	{ .name = "numa",
+	  .type = FIELD_BOOL,
+	  .offset = offsetof(struct info_options, numa),
+	  .help = "instead show where every page of the guest's memory really is" },
 };
 const struct schema info_options_schema = { .name = "info",
 					    .fields = info_fields,
@@ -216,6 +221,90 @@ static int info_cpu(const char *name, bool as_json)
 	return code;
 }
 
+/* "0: 1.5 GiB, 1: 2 MiB" */
+static void on_text(const json_t *on, char *text, size_t len)
+{
+	size_t used = 0;
+	const char *node;
+	json_t *bytes;
+
+	text[0] = '\0';
+	json_object_foreach((json_t *)(uintptr_t)on, node, bytes)
+	{
+		char size[32];
+
+		if (used < len)
+			used += (size_t)snprintf(text + used, len - used, "%s%s: %s",
+						 used ? ", " : "", node,
+						 format_size((uint64_t)json_integer_value(bytes),
+							     size, sizeof(size)));
+	}
+}
+
+static int print_numa(const json_t *nodes)
+{
+	struct table table = {
+		.head = { "NODE", "VCPUS", "SIZE", "PAGES", "BACKING", "BOUND TO", "RESIDENT",
+			  "HUGE", "IS ON" },
+		.right = { [0] = true, [2] = true, [5] = true, [6] = true, [7] = true },
+		.nr_columns = 9,
+		.elastic = 8
+	};
+	const json_t *node;
+	char text[400];
+	size_t i;
+
+	json_array_foreach(nodes, i, node)
+	{
+		uint64_t resident = json_number(node, "resident");
+		const char *vcpus = json_text(node, "vcpus", "");
+
+		table_addf(&table, "%llu", (unsigned long long)json_number(node, "guest_node"));
+		table_add(&table, *vcpus ? vcpus : NULL);
+		table_add(&table, format_size(json_number(node, "size"), text, sizeof(text)));
+		table_add(&table, json_text(node, "pages", NULL));
+		table_add(&table, json_text(node, "backing", NULL));
+		if (json_object_get(node, "host_node"))
+			table_addf(&table, "%llu",
+				   (unsigned long long)json_number(node, "host_node"));
+		else
+			table_add(&table, NULL);
+		table_add(&table, format_size(resident, text, sizeof(text)));
+		if (resident)
+			table_addf(
+				&table, "%u %%",
+				(unsigned)(json_number(node, "huge") * 100.0 / (double)resident));
+		else
+			table_add(&table, NULL);
+		on_text(json_object_get(node, "on"), text, sizeof(text));
+		table_add(&table, *text ? text : NULL);
+	}
+	return table_print(&table, stdout);
+}
+
+static int show_numa(const char *name, bool json)
+{
+	struct rpc_client *client;
+	struct err err = ERR_INIT;
+	json_t *where;
+	int code;
+
+	if (vm_connect(name, &client, &err))
+		return vm_fail(&err);
+	/* About 10 s for each TiB in small pages. */
+	code = rpc_client_call(client, "memory.numa", NULL, 60 * VM_ANSWER_NS, &where, &err);
+	rpc_client_close(client);
+	if (code) {
+		err_wrap(&err, "%s", name);
+		return vm_fail(&err);
+	}
+	if (json)
+		return print_json(where, false);
+	code = print_numa(json_object_get(where, "nodes"));
+	json_decref(where);
+	return code;
+}
+
 int verb_info(struct invocation *inv)
 {
 	const struct info_options *options = inv->options;
@@ -228,6 +317,8 @@ int verb_info(struct invocation *inv)
 		return vm_fail(&err);
 	if (options->cpu)
 		return info_cpu(name, options->json);
+	if (options->numa)
+		return show_numa(name, options->json);
 	if (vm_call(name, "info", NULL, &info, &err))
 		return vm_fail(&err);
 	if (options->json)

@@ -7,6 +7,7 @@
 #include "keel/balloon.h"
 #include "keel/cleanup.h"
 #include "keel/disks.h"
+#include "vmm/memory_where.h"
 
 struct stop_params {
 	bool force;
@@ -109,6 +110,13 @@ static void method_config(void *ctx, struct rpc_call *call, const void *params K
 	struct machine *machine = ctx;
 
 	rpc_reply(call, config_to_json(&machine->cfg));
+}
+
+static void method_memory_numa(void *ctx, struct rpc_call *call, const void *params KEEL_UNUSED)
+{
+	struct machine *machine = ctx;
+
+	where_ask(machine->where, call);
 }
 
 static void method_marks(void *ctx, struct rpc_call *call, const void *params KEEL_UNUSED)
@@ -275,6 +283,10 @@ const struct rpc_method vmm_methods[] = {
 	  "object with the names of the configuration file", method_config },
 	{ "dtb", "machine.dtb, the machine's serial form", NULL,
 	  "object: dtb (the flattened device tree in hexadecimal)", method_dtb },
+	{ "memory.numa", "Where every page of the guest's memory really is", NULL,
+	  "object: nodes, an array of objects: guest_node, vcpus, size, pages, page_size, backing, "
+	  "prefault, host_node (when bound), resident, huge, on (bytes on each node of the host)",
+	  method_memory_numa },
 	{ "marks", "Moments that the guest marked through the test device", NULL,
 	  "array of objects: id, when_ns (CLOCK_MONOTONIC)", method_marks },
 	{ "pause", "Park every vCPU and stop device I/O; answers when nothing runs", NULL,

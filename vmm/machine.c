@@ -13,6 +13,7 @@
 #include "vmm/host_numa.h"
 #include "vmm/memory.h"
 #include "vmm/memory_layout.h"
+#include "vmm/memory_where.h"
 #include "vmm/x86/acpi.h"
 
 static int open_images(struct machine *machine, struct err *err)
@@ -160,7 +161,7 @@ static int create_memory(struct machine *machine, struct err *err)
 			 "cache: better give --cpus sockets=%u or a multiple",
 			 split, split > 1 ? "s" : "", split > 1 ? "lie" : "lies",
 			 machine->cfg.nr_memory);
-	return 0;
+	return where_create(&machine->where, machine->loop, machine->memory, &machine->cfg, err);
 }
 
 static int create_parts(struct machine *machine, struct console *console, struct err *err)
@@ -246,6 +247,7 @@ void machine_destroy(struct machine *machine)
 	kvm_close(&machine->kvm);
 	bus_destroy(machine->pio);
 	bus_destroy(machine->mmio);
+	where_destroy(machine->where);
 	memory_destroy(machine->memory);
 	image_close(&machine->kernel);
 	image_close(&machine->initrd);

@@ -26,6 +26,7 @@
 #define MACHINE_MAX_MARKS 1024
 
 struct memory;
+struct memory_where;
 
 enum machine_state { MACHINE_CREATED, MACHINE_RUNNING, MACHINE_PAUSED, MACHINE_ENDED };
 
@@ -64,6 +65,7 @@ struct machine {
 	struct kvm kvm;
 	struct memory *memory;
 	struct gmem *mem; /* memory's */
+	struct memory_where *where;
 	/* ACPI's, of guest node to guest node. Kept: the sandbox hides where they come from. */
 	uint8_t distances[CONFIG_MAX_NODES * CONFIG_MAX_NODES];
 	struct irqs *irqs;

@@ -16,6 +16,7 @@ vmm-src += vmm/memory.c
 vmm-src += vmm/memory_check.c
 vmm-src += vmm/memory_fill.c
 vmm-src += vmm/memory_layout.c
+vmm-src += vmm/memory_where.c
 vmm-src += vmm/run.c
 vmm-src += vmm/sandbox.c
 vmm-src += vmm/sandbox_janitor.c
