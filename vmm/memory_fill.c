@@ -121,6 +121,19 @@ static int populate_chunk(const struct group *group, const struct fill_span *spa
 	return ret ? err_set(err, -ret, "cannot populate guest memory: %s", strerror(-ret)) : 0;
 }
 
+static int zero_chunk(const struct group *group, const struct fill_span *span, void *addr,
+		      uint64_t len, struct err *err)
+{
+	int ret = 0;
+
+	/* A balloon may have given back what a pool no longer has; a store would raise SIGBUS. */
+	if (span->page_size > 4096)
+		ret = populate_chunk(group, span, addr, len, err);
+	if (!ret)
+		memset(addr, 0, len);
+	return ret;
+}
+
 /* False when there is none left. */
 static bool take_chunk(struct group *group, const struct fill_span **span, void **addr,
 		       uint64_t *len)
@@ -156,9 +169,8 @@ static void *work(void *arg)
 	/* Where it may not, the pages still come from the right node: the mapping says which. */
 	sched_setaffinity(0, sizeof(group->cpus), &group->cpus);
 	while (!atomic_load(&fill->stop) && !err.code && take_chunk(group, &span, &addr, &len)) {
-		if (fill->op == FILL_ZERO)
-			memset(addr, 0, len);
-		else if (populate_chunk(group, span, addr, len, &err))
+		if (fill->op == FILL_ZERO ? zero_chunk(group, span, addr, len, &err)
+					  : populate_chunk(group, span, addr, len, &err))
 			break;
 		atomic_fetch_add(&fill->done, len);
 	}

@@ -73,22 +73,33 @@ static void read_madt(const uint8_t *madt, uint32_t len, uint32_t *apic_ids, uns
 	}
 }
 
-void acpi_read(uint64_t rsdp, uint32_t *apic_ids, unsigned max, struct acpi_found *found)
+const uint8_t *acpi_find(uint64_t rsdp, const char *signature, uint32_t *table_len)
 {
 	bool wide = at(rsdp)[15] >= 2 && get64(at(rsdp) + 24);
 	uint64_t root = wide ? get64(at(rsdp) + 24) : get32(at(rsdp) + 16);
 	uint32_t len = get32(at(root) + 4), step = wide ? 8 : 4;
 
-	*found = (struct acpi_found){ 0 };
 	for (uint32_t off = 36; off + step <= len && len < TABLE_MAX; off += step) {
 		const uint8_t *table = at(wide ? get64(at(root) + off) : get32(at(root) + off));
-		uint32_t table_len = get32(table + 4);
 
-		if (table_len > TABLE_MAX || !sum_is_zero(table, table_len))
-			continue;
-		if (!memcmp(table, "APIC", 4))
-			read_madt(table, table_len, apic_ids, max, found);
-		else if (!memcmp(table, "MCFG", 4) && table_len >= 60)
-			found->ecam = get64(table + 44);
+		*table_len = get32(table + 4);
+		if (!memcmp(table, signature, 4) && *table_len <= TABLE_MAX &&
+		    sum_is_zero(table, *table_len))
+			return table;
 	}
+	return NULL;
+}
+
+void acpi_read(uint64_t rsdp, uint32_t *apic_ids, unsigned max, struct acpi_found *found)
+{
+	uint32_t len;
+	const uint8_t *table;
+
+	*found = (struct acpi_found){ 0 };
+	table = acpi_find(rsdp, "APIC", &len);
+	if (table)
+		read_madt(table, len, apic_ids, max, found);
+	table = acpi_find(rsdp, "MCFG", &len);
+	if (table && len >= 60)
+		found->ecam = get64(table + 44);
 }

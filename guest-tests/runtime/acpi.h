@@ -16,4 +16,7 @@ uint64_t acpi_scan(void);
 /* Reads MADT and MCFG; the ids of the first max CPUs go to apic_ids. */
 void acpi_read(uint64_t rsdp, uint32_t *apic_ids, unsigned max, struct acpi_found *found);
 
+/* The table with this signature, sound as a whole; NULL: there is none. */
+const uint8_t *acpi_find(uint64_t rsdp, const char *signature, uint32_t *table_len);
+
 #endif

@@ -411,6 +411,55 @@ static void test_discard(void **state)
 	}
 }
 
+/* Regions that follow one another in both address spaces are one to a slice, others are not. */
+static void test_adjacent(void **state KEEL_UNUSED)
+{
+	const uint64_t page = GUEST_PAGE_SIZE;
+	uint8_t *host = calloc(12, page), text[] = "over the edge", back[sizeof(text)];
+	const struct gmem_region regions[] = {
+		{ .gpa = GPA(0), .len = 2 * page, .host = host },
+		{ .gpa = GPA(2 * page), .len = page, .host = host + 2 * page },
+		{ .gpa = GPA(3 * page), .len = 2 * page, .host = host + 3 * page },
+		{ .gpa = GPA(5 * page),
+		  .len = page,
+		  .host = host + 6 * page }, /* not in the host */
+		{ .gpa = GPA(7 * page), .len = page, .host = host + 7 * page }, /* nor the guest */
+	};
+	struct err err = ERR_INIT;
+	uint64_t bitmap = 0, given;
+	struct gmem *mem;
+
+	assert_int_equal(gmem_create(&mem, &err), 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(regions); i++)
+		assert_int_equal(gmem_add(mem, &regions[i], &err), 0);
+	assert_int_equal(gmem_seal(mem, &err), 0);
+	assert_ptr_equal(gmem_slice(mem, GPA(0), 5 * page, GMEM_READ), host);
+	assert_ptr_equal(gmem_slice(mem, GPA(page + 9), 3 * page, GMEM_READ), host + page + 9);
+	assert_null(gmem_slice(mem, GPA(0), 5 * page + 1, GMEM_READ));
+	assert_null(gmem_slice(mem, GPA(4 * page), 2 * page, GMEM_READ));
+	assert_null(gmem_slice(mem, GPA(5 * page), page + 1, GMEM_READ));
+	assert_null(gmem_slice(mem, GPA(6 * page), page, GMEM_READ));
+	assert_null(gmem_slice(mem, GPA(page), UINT64_MAX, GMEM_READ));
+	assert_null(gmem_slice(mem, GPA(page), 0, GMEM_READ));
+	assert_true(gmem_write(mem, GPA(2 * page - 5), text, sizeof(text)));
+	assert_true(gmem_read(mem, GPA(2 * page - 5), back, sizeof(back)));
+	assert_memory_equal(back, text, sizeof(text));
+	assert_non_null(gmem_slice(mem, GPA(3 * page - 1), 2, GMEM_WRITE));
+	gmem_collect_dirty(mem, 0, &bitmap);
+	assert_int_equal(bitmap, 2);
+	bitmap = 0;
+	gmem_collect_dirty(mem, 1, &bitmap);
+	assert_int_equal(bitmap, 1);
+	bitmap = 0;
+	gmem_collect_dirty(mem, 2, &bitmap);
+	assert_int_equal(bitmap, 1);
+	/* Giving back knows one region only. */
+	assert_int_equal(gmem_discard(mem, GPA(page), 2 * page, GMEM_SPARE, &given, &err),
+			 -EFAULT);
+	gmem_destroy(mem);
+	free(host);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -418,6 +467,7 @@ int main(void)
 		cmocka_unit_test(test_refused_regions),
 		cmocka_unit_test(test_concurrent_marking),
 		cmocka_unit_test(test_discard),
+		cmocka_unit_test(test_adjacent),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
