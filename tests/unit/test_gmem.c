@@ -454,8 +454,7 @@ static void test_adjacent(void **state KEEL_UNUSED)
 	gmem_collect_dirty(mem, 2, &bitmap);
 	assert_int_equal(bitmap, 1);
 	/* Giving back knows one region only. */
-	assert_int_equal(gmem_discard(mem, GPA(page), 2 * page, GMEM_SPARE, &given, &err),
-			 -EFAULT);
+	assert_int_equal(gmem_discard(mem, GPA(page), 2 * page, GMEM_SPARE, &given, &err), -EFAULT);
 	gmem_destroy(mem);
 	free(host);
 }
