@@ -139,7 +139,7 @@ static const struct field vsock_fields[] = {
 	{ .name = "path",
 	  .type = FIELD_STRING,
 	  .offset = offsetof(struct vsock_config, path),
-	  .flags = FIELD_REQUIRED | FIELD_HOST,
+	  .flags = FIELD_REQUIRED | FIELD_HOST | FIELD_SOCKET,
 	  .metavar = "PATH",
 	  .help = "Unix socket to reach the guest; PATH_PORT is where the guest's calls go" },
 };

@@ -2,6 +2,7 @@
 cli-src :=
 cli-src += cli/balloon.c
 cli-src += cli/console.c
+cli-src += cli/console_target.c
 cli-src += cli/control.c
 cli-src += cli/cpu.c
 cli-src += cli/guests.c

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Attaching to NAME.console. The socket carries raw bytes both ways; the escape key is ours alone
- * and never reaches the guest unless typed twice.
+ * Attaching to NAME.console or to the socket of a port. The socket carries raw bytes both ways; the
+ * escape key is ours alone and never reaches the guest unless typed twice.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -12,12 +11,12 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "cli/console_target.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
 #include "cli/verb.h"
 #include "cli/vm.h"
 #include "keel/cleanup.h"
-#include "keel/rundir.h"
 #include "keel/vmm.h"
 
 #define ESCAPE_KEY 0x01 /* Ctrl-A */
@@ -31,8 +30,26 @@ struct pump {
 
 enum session_end { GOES_ON, DETACHED, VM_GONE, TERMINAL_GONE, SIGNALLED };
 
+struct console_cli_options {
+	char *port;
+};
+
+static const struct field console_cli_fields[] = {
+	{ .name = "port",
+	  .type = FIELD_STRING,
+	  .offset = offsetof(struct console_cli_options, port),
+	  .metavar = "PORT",
+	  .help = "attach to this port (keel run --port) instead" },
+};
+const struct schema console_options_schema = { .name = "console",
+					       .fields = console_cli_fields,
+					       .nr_fields = ARRAY_SIZE(console_cli_fields),
+					       .size = sizeof(struct console_cli_options) };
+
 struct session {
+	const char *vm;
 	int socket, signals;
+	bool sized; /* the guest wants to know the terminal's size */
 	bool terminal;
 	bool escape;    /* the last key was the escape key */
 	bool input_end; /* standard input has no more */
@@ -110,9 +127,14 @@ static enum session_end serve(struct session *session, const struct pollfd *fds)
 	if (fds[3].revents) {
 		struct signalfd_siginfo info;
 
-		if (read(session->signals, &info, sizeof(info)) == sizeof(info))
-			session->signal = (int)info.ssi_signo;
-		return SIGNALLED;
+		if (read(session->signals, &info, sizeof(info)) != sizeof(info))
+			return GOES_ON;
+		session->signal = (int)info.ssi_signo;
+		if (info.ssi_signo != SIGWINCH)
+			return SIGNALLED;
+		if (session->sized)
+			console_target_resize(session->vm, STDIN_FILENO);
+		return GOES_ON;
 	}
 	/* Room for what was typed is no output of the guest. */
 	if (fds[1].revents & ~POLLOUT && session->to_user.len == 0 &&
@@ -164,27 +186,10 @@ static int open_signals(void)
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGQUIT);
+	sigaddset(&set, SIGWINCH);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-}
-
-static int connect_console(const char *name, struct err *err)
-{
-	char dir[96], path[192];
-	int ret = rundir_control(name, path, sizeof(path), err);
-
-	if (!ret)
-		ret = rundir_path(dir, sizeof(dir), err);
-	if (ret)
-		return ret;
-	snprintf(path, sizeof(path), "%s/%s.console", dir, name);
-	ret = unix_connect(path, err);
-	if (ret < 0)
-		return err_wrap(err, "no console of %s to attach to", name);
-	/* A VM that doesn't read must not keep us from the escape key and from signals. */
-	(void)fcntl(ret, F_SETFL, O_NONBLOCK);
-	return ret;
 }
 
 static int attach(const char *name, struct session *session, struct err *err)
@@ -197,6 +202,8 @@ static int attach(const char *name, struct session *session, struct err *err)
 		fprintf(stderr, "keel: attached to %s; Ctrl-A x detaches\n", name);
 		if (terminal_raw(&terminal, STDIN_FILENO, err))
 			return -err->code;
+		if (session->sized)
+			console_target_resize(name, STDIN_FILENO);
 	}
 	end = converse(session);
 	terminal_restore(&terminal);
@@ -209,6 +216,7 @@ static int attach(const char *name, struct session *session, struct err *err)
 
 int verb_console(struct invocation *inv)
 {
+	const struct console_cli_options *options = inv->options;
 	struct session session = { .socket = -1 };
 	char name[CONFIG_NAME_MAX + 1];
 	auto_fd int socket = -1;
@@ -218,7 +226,8 @@ int verb_console(struct invocation *inv)
 
 	if (vm_choose(inv, name, sizeof(name), &err))
 		return vm_fail(&err);
-	socket = connect_console(name, &err);
+	session.vm = name;
+	socket = console_target_connect(name, options->port, &session.sized, &err);
 	if (socket < 0)
 		return vm_fail(&err);
 	signals = open_signals();

@@ -89,12 +89,15 @@ const struct verb verbs[] = {
 	  .run = verb_resize },
 	{ .name = "console",
 	  .args = "[NAME]",
-	  .summary = "attach to a VM's serial console",
+	  .summary = "attach to a VM's serial console or one of its ports",
 	  .text = "Shows the last output, then follows it; what you type goes to the guest. Ctrl-A "
 		  "x detaches and leaves the VM running, Ctrl-A a sends Ctrl-A. Any number of "
 		  "people may be attached at once. When standard input is not a terminal it is "
 		  "sent as it is, and its end does not detach. Without a name it means the one VM "
-		  "that runs.",
+		  "that runs."
+		  "\n\n--port attaches to a port of keel run --port instead. The terminal of one "
+		  "with console=on has the size of yours, also when that changes.",
+	  .options = &console_options_schema,
 	  .flags = VERB_VM,
 	  .max_args = 1,
 	  .run = verb_console },

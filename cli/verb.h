@@ -65,6 +65,7 @@ int verb_help(struct invocation *inv);
 
 extern const struct schema run_options_schema, ps_options_schema, info_options_schema,
 	stop_options_schema, balloon_options_schema, resize_options_schema, inspect_options_schema,
-	cpu_options_schema, guests_options_schema, version_options_schema, help_options_schema;
+	cpu_options_schema, console_options_schema, guests_options_schema, version_options_schema,
+	help_options_schema;
 
 #endif

@@ -36,6 +36,7 @@ struct port_host {
 	void *ctx;
 	bool connected;
 	uint32_t sessions; /* rises with every client */
+	char *shown;       /* the path, absolute, for info: nobody else knows our directory */
 };
 
 struct port_host_options {

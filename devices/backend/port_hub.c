@@ -5,11 +5,13 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "devices/backend/port_host.h"
+#include "keel/cleanup.h"
 #include "keel/console.h"
 #include "keel/rundir.h"
 
@@ -94,7 +96,7 @@ static void hub_info(struct port_host *host, json_t *info)
 {
 	struct port_hub *hub = hub_of(host);
 
-	json_object_set_new(info, hub->is_file ? "file" : "socket", json_string(hub->path));
+	json_object_set_new(info, hub->is_file ? "file" : "socket", json_string(host->shown));
 }
 
 static void hub_destroy(struct port_host *host)
@@ -174,6 +176,17 @@ int port_hub_create(struct port_host **out, struct loop *loop,
 	return 0;
 }
 
+/* NULL when memory is short. */
+static char *absolute(const char *path)
+{
+	auto_free char *cwd = *path == '/' ? NULL : getcwd(NULL, 0);
+	char *full = NULL;
+
+	if (*path == '/' || !cwd)
+		return strdup(path);
+	return asprintf(&full, "%s/%s", cwd, path) < 0 ? NULL : full;
+}
+
 int port_host_create(struct port_host **out, struct loop *loop,
 		     const struct port_host_options *options, struct err *err)
 {
@@ -187,11 +200,20 @@ int port_host_create(struct port_host **out, struct loop *loop,
 		return ret;
 	(*out)->on_event = options->on_event;
 	(*out)->ctx = options->ctx;
+	(*out)->shown = absolute(options->file ? options->file : options->socket);
+	if (!(*out)->shown) {
+		port_host_destroy(*out);
+		*out = NULL;
+		return err_set(err, ENOMEM, "out of memory");
+	}
 	return 0;
 }
 
 void port_host_destroy(struct port_host *host)
 {
+	char *shown = host ? host->shown : NULL;
+
 	if (host)
 		host->ops->destroy(host);
+	free(shown);
 }

@@ -172,7 +172,7 @@ static void socket_info(struct port_host *host, json_t *info)
 {
 	struct port_socket *s = socket_of(host);
 
-	json_object_set_new(info, "socket", json_string(s->path));
+	json_object_set_new(info, "socket", json_string(host->shown));
 	json_object_set_new(info, "clients", json_integer((json_int_t)host->sessions));
 	json_object_set_new(info, "refused", json_integer((json_int_t)s->refused));
 }

@@ -4,13 +4,14 @@ import os
 import select
 import socket
 import stat
+import termios
 import threading
 import zlib
 
 import pytest
 
 from conftest import TIMEOUT
-from helpers import one_line, refused
+from helpers import Terminal, one_line, refused
 
 pytestmark = pytest.mark.usefixtures("kvm")
 
@@ -251,6 +252,28 @@ def test_console_port(keel, tmp_path):
     guest.says(f"port 1 sent 1000000 crc {crc:08x}")
     with keel.rpc("p") as rpc:
         assert "console=on" in rpc.call("console-size", columns=80, rows=25)["error"]["message"]
+    guest.end()
+
+
+def test_attach_by_name(keel):
+    """keel console --port finds the socket, and hands the terminal's size on."""
+    guest = Guest(keel, [port(keel, "hvc", ",console=on"), port(keel, "agent"), "log,file=log"])
+    done = keel.run("console", "p", "--port", "none")
+    assert done.returncode == 1 and "hvc, agent, log" in one_line(done.stderr)
+    done = keel.run("console", "p", "--port", "log")
+    assert done.returncode == 1 and "file" in one_line(done.stderr)
+    for name in ("hvc", "agent"):
+        terminal = Terminal(keel, "console", "--port", name, columns=91)
+        terminal.expect(b"attached")
+        terminal.send(b"typed")
+        terminal.expect(b"typed")
+        if name == "hvc":
+            guest.says("port 0 size 91x24 config 91x24")
+            termios.tcsetwinsize(terminal.slave, (30, 100))
+            guest.says("port 0 size 100x30 config 100x30")
+        terminal.send(b"\x01x")
+        assert terminal.wait() == 0
+        terminal.close()
     guest.end()
 
 

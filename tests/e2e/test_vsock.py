@@ -87,17 +87,17 @@ class Server(threading.Thread):
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(self.path)
         self.listener.listen(256)
-        self.listener.settimeout(TIMEOUT)
         self.serve = serve
+        self.ended = False
         self.results = []
         self.start()
 
     def run(self):
         threads = []
         while True:
-            try:
-                sock, _ = self.listener.accept()
-            except OSError:
+            sock, _ = self.listener.accept()
+            if self.ended:
+                sock.close()
                 break
             sock.settimeout(TIMEOUT)
             thread = threading.Thread(target=self.one, args=(sock,), daemon=True)
@@ -111,7 +111,8 @@ class Server(threading.Thread):
             self.results.append(self.serve(sock))
 
     def close(self):
-        self.listener.shutdown(socket.SHUT_RDWR)
+        self.ended = True
+        connect(self.path).close()
         self.join(TIMEOUT)
         self.listener.close()
         os.unlink(self.path)
