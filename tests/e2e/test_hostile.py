@@ -107,7 +107,7 @@ def test_every_rule_on_every_device(keel, tmp_path):
         assert count <= LINES_PER_WINDOW * windows, site
 
 
-@pytest.mark.parametrize("seed", [2, 3])
+@pytest.mark.parametrize("seed", [2, 3], ids=["two", "three"])
 def test_with_other_garbage(keel, tmp_path, seed):
     """What is random in it, anew."""
     done = keel.run("run", "--kernel", "builtin:hostile", "--log", "error", "--cmdline",
