@@ -22,7 +22,7 @@ import kernels  # pylint: disable=wrong-import-position
 from conftest import build_dir  # pylint: disable=wrong-import-position
 from helpers import on_testhost  # pylint: disable=wrong-import-position
 
-DEVICES = "numa,port,vsock,trim,resize,balloon"
+DEVICES = "numa,port,net,vsock,trim,resize,balloon"
 FULL = pytest.mark.parametrize("name", ["four", "generic"])
 
 # $1: name, $2: orders, then keel's options. norandmaps: with the same programs at the same addresses
@@ -53,7 +53,7 @@ full() {
         >$name.peer 2>&1 </dev/null &
     PREFIX=$in boot $name "$orders" --disk /run/tmp/$name.disk \
         --memory size=320M,node=0 --memory size=320M,node=1 --balloon stats=1s \
-        --port agent,socket=/run/tmp/$name.port --vsock cid=7,path=/run/tmp/$name.vsock "$@" </dev/null
+        --net tap=tap0,queues=2 --port agent,socket=/run/tmp/$name.port --vsock cid=7,path=/run/tmp/$name.vsock "$@" </dev/null
 }
 full four facts,rewrite,@DEVICES@,reboot-once,poweroff --cpus sockets=2,cores=2
 FLAVOUR=-amd64 full generic facts,@DEVICES@,reboot --cpus 2 --on-reboot pause &
@@ -137,6 +137,8 @@ def test_modules_load_by_themselves(share, name):
     result = Result(share, name)
     for modules in result.all("modules"):
         assert {"virtio_pci", "virtio_blk", "virtio_rng"} <= set(modules.split())
+        if name in ("four", "generic"):
+            assert {"virtio_net", "virtio_console", "virtio_balloon"} <= set(modules.split())
     assert set(result.all("root")) == {"/dev/vda ext4"}
     assert set(result.all("rng")) == {"virtio_rng.0"}
     assert all(int(irqs) >= 2 for irqs in result.all("irqs"))
@@ -210,6 +212,18 @@ def test_port(share, name):
 
 
 @FULL
+def test_network_through_a_tap(share, name):
+    """Ping and a TCP stream both ways, over two queue pairs."""
+    result = Result(share, name)
+    assert result.one("netdev") == "virtio_net"
+    assert result.one("netqueues") == "2 2"  # that the device has, that are in use
+    assert result.one("ping") == result.one("pinged") == "3"
+    for one, other in (("offered", "downloaded"), ("uploaded", "received")):
+        assert re.fullmatch("[0-9a-f]{64}", result.one(one))
+        assert result.one(one) == result.one(other)
+
+
+@FULL
 def test_vsock(share, name):
     """The guest calls the host, whose end of it is a Unix socket."""
     assert Result(share, name).one("vsock") == "FROM THE GUEST"
@@ -253,5 +267,5 @@ def test_cpu_flags_are_the_hosts(share, name):
     host = set((share / "host.flags").read_text().split(":")[1].split())
     for flags in Result(share, name).all("flags"):
         guest = set(flags.split())
-        assert host - guest <= MASKED | (MASKED_ALONE if name == "one" else set())
+        assert host - guest <= MASKED | (MASKED_ALONE if name in ("one", "generic") else set())
         assert guest - host <= ADDED | ADDED_BY_KVM
