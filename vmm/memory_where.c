@@ -133,32 +133,50 @@ static void add_huge(struct memory_where *where, uint64_t first, uint64_t end, u
 	}
 }
 
-static void read_smaps(struct memory_where *where)
+struct smaps {
+	struct memory_where *where;
+	unsigned long long first, end; /* of the mapping that is being told of */
+};
+
+static void take_line(struct smaps *smaps, const char *line)
 {
 	static const char *const keys[] = { "AnonHugePages:", "ShmemPmdMapped:", "FilePmdMapped:" };
-	unsigned long long first = 0, end = 0, a, b;
-	auto_file FILE *f = NULL;
-	char line[SMAPS_LINE];
-	int fd;
+	unsigned long long first, end;
+	char dash;
+
+	if (sscanf(line, "%llx%c%llx ", &first, &dash, &end) == 3 && dash == '-') {
+		smaps->first = first;
+		smaps->end = end;
+		return;
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(keys); i++) {
+		if (!strncmp(line, keys[i], strlen(keys[i])))
+			add_huge(smaps->where, smaps->first, smaps->end,
+				 strtoull(line + strlen(keys[i]), NULL, 10) * 1024);
+	}
+}
+
+/* Without stdio, which asks the kernel for more than a sandboxed thread may have. */
+static void read_smaps(struct memory_where *where)
+{
+	struct smaps smaps = { .where = where };
+	char text[4096], line[SMAPS_LINE];
+	size_t used = 0;
+	ssize_t n;
 
 	if (where->smaps_fd < 0 || lseek(where->smaps_fd, 0, SEEK_SET) < 0)
 		return;
-	fd = dup(where->smaps_fd);
-	f = fd < 0 ? NULL : fdopen(fd, "r");
-	if (!f && fd >= 0)
-		close(fd);
-	while (f && fgets(line, sizeof(line), f) && !atomic_load(&where->stop)) {
-		char dash;
-
-		if (sscanf(line, "%llx%c%llx ", &a, &dash, &b) == 3 && dash == '-') {
-			first = a;
-			end = b;
-			continue;
-		}
-		for (unsigned i = 0; i < ARRAY_SIZE(keys); i++) {
-			if (!strncmp(line, keys[i], strlen(keys[i])))
-				add_huge(where, first, end,
-					 strtoull(line + strlen(keys[i]), NULL, 10) * 1024);
+	while (!atomic_load(&where->stop) && (n = read(where->smaps_fd, text, sizeof(text))) > 0) {
+		for (ssize_t i = 0; i < n; i++) {
+			if (text[i] != '\n') {
+				/* What is longer is a path, and its end matters to nobody. */
+				if (used < sizeof(line) - 1)
+					line[used++] = text[i];
+				continue;
+			}
+			line[used] = '\0';
+			used = 0;
+			take_line(&smaps, line);
 		}
 	}
 }
