@@ -165,6 +165,14 @@ def test_a_disk_works_as_another_user(keel, disk):
     assert "SUCCESS" in done.stdout
 
 
+def test_where_memory_is_can_be_asked_inside(keel, disk):
+    child = start(keel, disk, "--memory", "size=64M,backing=memfd")
+    done = keel.run("info", "box", "--numa")
+    assert done.returncode == 0 and "memfd" in done.stdout, done.stderr
+    check_threads(keel, child.pid)
+    stop(keel, child)
+
+
 def test_modes(keel, disk):
     for mode, number in (("kill", "2"), ("log", "2"), ("off", "0")):
         child = start(keel, disk, "--seccomp", mode)
