@@ -9,12 +9,17 @@ bench-flags-mmio := -DBENCH_MMIO -DBENCH_COUNT=20000
 bench-flags-bell := -DBENCH_BELL -DBENCH_COUNT=20000 -DBENCH_RINGS=1
 
 .PHONY: bench-programs
-bench-programs: $(B)/bench/bare $(B)/bench/bare_io $(bench-elfs)
+bench-programs: $(B)/bench/bare $(B)/bench/bare_io $(B)/bench/peer $(bench-elfs)
 
 $(B)/bench/bare_io: $(B)/obj/bench/bare_io.o
 	@echo "  LD      $@"
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $< -Wl,-Bstatic -luring -Wl,-Bdynamic
+
+$(B)/bench/peer: $(B)/obj/bench/peer.o
+	@echo "  LD      $@"
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $<
 
 $(B)/bench/bare: $(B)/obj/bench/bare.o
 	@echo "  LD      $@"

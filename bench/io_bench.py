@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Disk and network beside QEMU and beside the same requests without a guest.
+"""Disks beside QEMU and beside the same requests without a guest; what net_bench.py shares.
 
 The guests' own drivers measure; all VMMs run the same ELF one after the other in each round, so that
 the host's load falls on all alike. What costs time to look at (exits, memory) is looked at in a run
@@ -79,11 +79,8 @@ def start(bench, argv):
                             stderr=subprocess.STDOUT)
 
 
-BLK_TOLD = r"^BENCH (.*?)\r?$"
-
-
-def told(argv, code, wanted, out, pattern=BLK_TOLD):
-    line = re.search(pattern, out, re.MULTILINE)
+def told(argv, code, wanted, out):
+    line = re.search(r"^BENCH (.*?)\r?$", out, re.MULTILINE)
     if code != wanted or not line:
         raise Failed(f"{' '.join(map(str, argv))}: exit code {code}: {out.strip()[-400:]}")
     return dict(word.split("=") for word in line[1].split())
@@ -134,9 +131,9 @@ def cpu_ns(pid):
     return total
 
 
-def observe(bench, argv, code, begun, pattern, rate):
+def observe(bench, argv, code, begun, rate):
     """Exits and CPU per request, and memory, in the steady state of a run that is not measured.
-    begun is what the guest prints when it starts; rate is the member that tells requests/s."""
+    begun is what the guest prints when it starts; rate(output, exit code) tells requests/s."""
     child = start(bench, argv)
     seen = b""
     signal.alarm(WATCHDOG)
@@ -160,7 +157,7 @@ def observe(bench, argv, code, begun, pattern, rate):
     used, passed = cpu_ns(child.pid) - before, time.monotonic() - since
     memory = beyond_guest(child.pid)
     status, out, _ = reap(child)
-    per_second = float(told(argv, status, code, seen.decode(errors="replace") + out, pattern)[rate])
+    per_second = rate(seen.decode(errors="replace") + out, status)
     memory["cpu_us"] = used / 1e3 / (per_second * passed)
     memory["exits_per_request"] = None if exits is None else exits / (per_second * seconds)
     return memory
@@ -168,6 +165,10 @@ def observe(bench, argv, code, begun, pattern, rate):
 
 def summary(runs):
     return {key: median([run[key] for run in runs]) for key in runs[0]}
+
+
+def rate_of(argv, code):
+    return lambda out, status: float(told(argv, status, code, out)["iops"])
 
 
 def one_kind(bench, disk, cache, op, depth, rounds):
@@ -188,7 +189,7 @@ def one_kind(bench, disk, cache, op, depth, rounds):
     result = {vmm: summary(list_) for vmm, list_ in runs.items()}
     longer = cmdline.replace(f"time={TIME_MS}ms", "time=3s")
     for vmm, (argv, code) in disk_commands(bench, disk, cache, longer).items():
-        result[vmm].update(observe(bench, argv, code, b"disk 0:", BLK_TOLD, "iops"))
+        result[vmm].update(observe(bench, argv, code, b"disk 0:", rate_of(argv, code)))
     return result
 
 
