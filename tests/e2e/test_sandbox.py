@@ -48,10 +48,11 @@ def statuses(pid):
 
 
 def check_threads(keel, pid, uid=None, seccomp="2"):
-    # Those of a reset start a moment after its answer; the name comes just before the filter.
+    # A thread is there a moment before its name and its filter are, and does nothing until then.
     def all_there():
-        return all(statuses(pid).get(name, {}).get("Seccomp") == seccomp
-                   for name in ("vcpu0", "vcpu1", "console"))
+        threads = {name: fields["Seccomp"] for name, fields in statuses(pid).items()
+                   if not name.startswith("kvm-")}
+        return {"vcpu0", "vcpu1", "console"} <= set(threads) and set(threads.values()) == {seccomp}
     keel.wait_for(all_there, "every thread has its filter")
     for name, fields in statuses(pid).items():
         if name.startswith("kvm-"):
