@@ -72,6 +72,28 @@ static struct device *find_id(const struct device_list *list, const char *id)
 	return dev;
 }
 
+int devices_create_each(struct machine_bus *bus, unsigned nr,
+			int (*create_one)(struct machine_bus *bus, unsigned index,
+					  struct device **out, struct err *err),
+			struct device **list_tail, struct err *err)
+{
+	struct device_list made = { NULL };
+	struct device **tail = &made.first;
+
+	for (unsigned i = 0; i < nr; i++) {
+		int ret = create_one(bus, i, tail, err);
+
+		if (ret) {
+			devices_destroy(&made);
+			return ret;
+		}
+		tail = &(*tail)->next;
+	}
+	if (made.first)
+		*list_tail = made.first;
+	return 0;
+}
+
 int devices_create(struct device_list *list, struct machine_bus *bus, struct err *err)
 {
 	struct device **tail = &list->first;

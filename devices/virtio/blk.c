@@ -214,39 +214,26 @@ int virtio_blk_create_one(struct machine_bus *bus, const char *id, const struct 
 	return 0;
 }
 
+static int create_one(struct machine_bus *bus, unsigned index, struct device **out, struct err *err)
+{
+	const struct disk_config *cfg = &bus->cfg->disks[index];
+	const struct blk_setup setup = {
+		.disk = { .path = cfg->path,
+			  .readonly = cfg->readonly,
+			  .direct = cfg->cache == DISK_CACHE_DIRECT,
+			  .queues = cfg->queues },
+		.serial = cfg->serial,
+		.discard = cfg->discard,
+		.poll_ns = cfg->poll_ns,
+		.limits = cfg->limits,
+	};
+	char id[16];
+
+	snprintf(id, sizeof(id), "disk%u", index);
+	return virtio_blk_create_one(bus, id, &setup, out, err);
+}
+
 int virtio_blk_create(struct machine_bus *bus, struct device **list_tail, struct err *err)
 {
-	struct device *first = NULL, **tail = &first;
-
-	for (unsigned i = 0; i < bus->cfg->nr_disks; i++) {
-		const struct disk_config *cfg = &bus->cfg->disks[i];
-		const struct blk_setup setup = {
-			.disk = { .path = cfg->path,
-				  .readonly = cfg->readonly,
-				  .direct = cfg->cache == DISK_CACHE_DIRECT,
-				  .queues = cfg->queues },
-			.serial = cfg->serial,
-			.discard = cfg->discard,
-			.poll_ns = cfg->poll_ns,
-			.limits = cfg->limits,
-		};
-		char id[16];
-		int ret;
-
-		snprintf(id, sizeof(id), "disk%u", i);
-		ret = virtio_blk_create_one(bus, id, &setup, tail, err);
-		if (ret) {
-			while (first) {
-				struct device *next = first->next;
-
-				first->ops->destroy(first);
-				first = next;
-			}
-			return ret;
-		}
-		tail = &(*tail)->next;
-	}
-	if (first)
-		*list_tail = first;
-	return 0;
+	return devices_create_each(bus, bus->cfg->nr_disks, create_one, list_tail, err);
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include "devices/virtio/chain.h"
 
+#include <string.h>
+
 #include <linux/virtio_ring.h>
 
 #include "keel/le.h"
@@ -153,4 +155,46 @@ const char *chain_walk(struct virtq *q, uint16_t head, struct virtq_chain *chain
 			return NULL;
 		index = desc.next;
 	}
+}
+
+unsigned virtq_segs_iov(const struct virtq_seg *segs, unsigned nr, uint64_t offset, uint64_t max,
+			struct iovec *iov, unsigned nr_iov)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < nr && n < nr_iov && max; i++) {
+		uint64_t len;
+
+		if (offset >= segs[i].len) {
+			offset -= segs[i].len;
+			continue;
+		}
+		len = segs[i].len - offset < max ? segs[i].len - offset : max;
+		iov[n++] = (struct iovec){ (char *)segs[i].host + offset, (size_t)len };
+		max -= len;
+		offset = 0;
+	}
+	return n;
+}
+
+size_t virtq_segs_read(const struct virtq_seg *segs, unsigned nr, uint64_t offset, void *dst,
+		       size_t len)
+{
+	size_t done = 0;
+
+	for (unsigned i = 0; i < nr && done < len; i++) {
+		size_t part;
+
+		if (offset >= segs[i].len) {
+			offset -= segs[i].len;
+			continue;
+		}
+		part = segs[i].len - (size_t)offset;
+		if (part > len - done)
+			part = len - done;
+		memcpy((uint8_t *)dst + done, (const uint8_t *)segs[i].host + offset, part);
+		done += part;
+		offset = 0;
+	}
+	return done;
 }

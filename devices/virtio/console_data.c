@@ -51,27 +51,6 @@ static bool pop(struct virtio_console *console, unsigned queue, struct virtq_cha
 	}
 }
 
-/* At most max bytes of the segments, from offset on. */
-static int fill_iov(struct iovec *iov, const struct virtq_seg *segs, unsigned nr, uint64_t offset,
-		    uint64_t max)
-{
-	int n = 0;
-
-	for (unsigned i = 0; i < nr && n < IOV_MAX_SEGS && max; i++) {
-		uint64_t len;
-
-		if (offset >= segs[i].len) {
-			offset -= segs[i].len;
-			continue;
-		}
-		len = segs[i].len - offset < max ? segs[i].len - offset : max;
-		iov[n++] = (struct iovec){ (char *)segs[i].host + offset, (size_t)len };
-		max -= len;
-		offset = 0;
-	}
-	return n;
-}
-
 static uint64_t iov_bytes(const struct iovec *iov, int nr)
 {
 	uint64_t bytes = 0;
@@ -99,7 +78,8 @@ static bool send_chain(struct console_port_dev *port, const struct virtq_chain *
 			atomic_fetch_add(&port->discarded, total - port->sent);
 			break;
 		}
-		nr = fill_iov(iov, chain->segs, chain->nr_readable, port->sent, *budget);
+		nr = (int)virtq_segs_iov(chain->segs, chain->nr_readable, port->sent, *budget, iov,
+					 IOV_MAX_SEGS);
 		want = iov_bytes(iov, nr);
 		if (!want)
 			return false;
@@ -148,7 +128,8 @@ static uint32_t receive(struct console_port_dev *port, const struct virtq_chain 
 
 	/* All of a chain's buffers, as long as there is something to fill them with. */
 	while (done < chain->writable_bytes && done < BYTES_PER_TURN) {
-		int nr = fill_iov(iov, segs, chain->nr_writable, done, BYTES_PER_TURN - done);
+		int nr = (int)virtq_segs_iov(segs, chain->nr_writable, done, BYTES_PER_TURN - done,
+					     iov, IOV_MAX_SEGS);
 		uint64_t want = iov_bytes(iov, nr);
 		size_t n = port->host->ops->read(port->host, iov, nr);
 

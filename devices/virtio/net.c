@@ -318,23 +318,5 @@ static int create_one(struct machine_bus *bus, unsigned index, struct device **o
 
 int virtio_net_create(struct machine_bus *bus, struct device **list_tail, struct err *err)
 {
-	struct device *first = NULL, **tail = &first;
-
-	for (unsigned i = 0; i < bus->cfg->nr_nets; i++) {
-		int ret = create_one(bus, i, tail, err);
-
-		if (ret) {
-			while (first) {
-				struct device *next = first->next;
-
-				first->ops->destroy(first);
-				first = next;
-			}
-			return ret;
-		}
-		tail = &(*tail)->next;
-	}
-	if (first)
-		*list_tail = first;
-	return 0;
+	return devices_create_each(bus, bus->cfg->nr_nets, create_one, list_tail, err);
 }

@@ -20,26 +20,8 @@ struct command {
 /* Copies data of the command; false when it has less. */
 static bool read_data(const struct command *c, uint64_t at, void *dst, size_t len)
 {
-	uint64_t skip = at + CTRL_HEAD;
-	uint8_t *out = dst;
-
-	if (at + len > c->len)
-		return false;
-	for (unsigned i = 0; len; i++) {
-		const struct virtq_seg *seg = &c->chain->segs[i];
-		size_t n;
-
-		if (skip >= seg->len) {
-			skip -= seg->len;
-			continue;
-		}
-		n = seg->len - skip < len ? seg->len - (size_t)skip : len;
-		memcpy(out, (const uint8_t *)seg->host + skip, n);
-		out += n;
-		len -= n;
-		skip = 0;
-	}
-	return true;
+	return virtq_segs_read(c->chain->segs, c->chain->nr_readable, at + CTRL_HEAD, dst, len) ==
+	       len;
 }
 
 static bool do_rx_mode(struct command *c)
@@ -190,16 +172,12 @@ static bool (*const classes[])(struct command *c) = {
 
 static bool execute(struct virtio_net *net, const struct virtq_chain *chain)
 {
-	struct command c = { .net = net, .chain = chain, .len = CTRL_HEAD };
+	struct command c = { .net = net, .chain = chain };
 	uint8_t head[CTRL_HEAD];
 
-	if (chain->readable_bytes < CTRL_HEAD)
+	if (virtq_segs_read(chain->segs, chain->nr_readable, 0, head, CTRL_HEAD) != CTRL_HEAD)
 		return false;
-	/* The head lies before the data: read it as data of a command without one. */
 	c.len = chain->readable_bytes - CTRL_HEAD;
-	for (unsigned i = 0, got = 0; got < CTRL_HEAD; i++)
-		for (uint32_t b = 0; b < chain->segs[i].len && got < CTRL_HEAD; b++)
-			head[got++] = ((const uint8_t *)chain->segs[i].host)[b];
 	c.class = head[0];
 	c.cmd = head[1];
 	return c.class < ARRAY_SIZE(classes) && classes[c.class](&c);

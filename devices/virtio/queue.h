@@ -16,6 +16,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #include "keel/compiler.h"
 #include "keel/err.h"
@@ -100,6 +101,14 @@ KEEL_NODISCARD enum virtq_result virtq_pop(struct virtq *q, struct virtq_chain *
  * limit, no buffer). Nothing may have been popped or pushed in between.
  */
 void virtq_unpop(struct virtq *q, uint16_t head);
+/* A chain's pieces as one stream of bytes: at most max of them from offset on, in at most nr_iov
+ * vectors. The number of vectors. */
+unsigned virtq_segs_iov(const struct virtq_seg *segs, unsigned nr, uint64_t offset, uint64_t max,
+			struct iovec *iov, unsigned nr_iov);
+/* Copies out of them, reading each byte once; how many there were, at most len. */
+size_t virtq_segs_read(const struct virtq_seg *segs, unsigned nr, uint64_t offset, void *dst,
+		       size_t len);
+
 /* Breaks the queue for a reason that the device found: a static string. */
 void virtq_break(struct virtq *q, const char *why);
 /* The driver added something that virtq_pop() has not taken. One load. */

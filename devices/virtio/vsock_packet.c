@@ -46,37 +46,17 @@ int vsock_chain_iov(struct iovec *iov, const struct virtq_chain *chain, bool wri
 {
 	const struct virtq_seg *segs = chain->segs + (writable ? chain->nr_readable : 0);
 	unsigned nr = writable ? chain->nr_writable : chain->nr_readable;
-	int n = 0;
 
-	for (unsigned i = 0; i < nr && n < VSOCK_IOV_SEGS && max; i++) {
-		uint64_t len;
-
-		if (offset >= segs[i].len) {
-			offset -= segs[i].len;
-			continue;
-		}
-		len = segs[i].len - offset < max ? segs[i].len - offset : max;
-		iov[n++] = (struct iovec){ (char *)segs[i].host + offset, (size_t)len };
-		max -= len;
-		offset = 0;
-	}
-	return n;
+	return (int)virtq_segs_iov(segs, nr, offset, max, iov, VSOCK_IOV_SEGS);
 }
 
 bool vsock_header_get(struct vsock_header *hdr, const struct virtq_chain *chain)
 {
 	uint8_t raw[VSOCK_HEADER];
-	unsigned got = 0;
 
-	if (chain->readable_bytes < VSOCK_HEADER)
-		return false;
 	/* However many pieces it comes in: a descriptor may hold a single byte. */
-	for (const struct virtq_seg *seg = chain->segs; got < VSOCK_HEADER; seg++) {
-		unsigned part = VSOCK_HEADER - got < seg->len ? VSOCK_HEADER - got : seg->len;
-
-		memcpy(raw + got, seg->host, part);
-		got += part;
-	}
+	if (virtq_segs_read(chain->segs, chain->nr_readable, 0, raw, sizeof(raw)) != sizeof(raw))
+		return false;
 	vsock_header_decode(hdr, raw);
 	return true;
 }

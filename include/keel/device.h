@@ -50,6 +50,12 @@ struct device_class {
 extern const struct device_class device_table[];
 extern const unsigned device_table_len;
 
+/* For a create function: nr devices, number 0 first; when one fails, none is left. */
+KEEL_NODISCARD int devices_create_each(struct machine_bus *bus, unsigned nr,
+				       int (*create_one)(struct machine_bus *bus, unsigned index,
+							 struct device **out, struct err *err),
+				       struct device **list_tail, struct err *err);
+
 /* The list of all devices; devices_create() leaves nothing behind when it fails. */
 struct device_list {
 	struct device *first;
