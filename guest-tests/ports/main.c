@@ -136,8 +136,10 @@ static void host_opened(struct state *s, struct port *port, bool open)
 	print("port %u %s\n", port->id, open ? "opened" : "closed");
 	port->open = open;
 	if (open) {
-		port->received = port->sent = 0;
-		port->crc = 0;
+		// What was received may be this client's already: its queue is another one.
+		if (s->mode == SOURCE)
+			port->crc = 0;
+		port->sent = 0;
 		for (unsigned i = 0; i < BUFFERS && s->mode == SOURCE; i++)
 			if (!send_more(s, port, i))
 				break;
@@ -146,6 +148,8 @@ static void host_opened(struct state *s, struct port *port, bool open)
 		if (s->mode == SINK)
 			print("port %u received %lu crc %08x\n", port->id, port->received,
 			      port->crc);
+		port->received = 0;
+		port->crc = 0;
 		s->closed++;
 	}
 }
