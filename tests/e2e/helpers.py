@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What several end-to-end tests share."""
+import contextlib
 import os
+import pathlib
 import pty
 import re
 import select
@@ -32,6 +34,23 @@ def refused(keel, args, code, *words, **kwargs):
     assert done.stdout == ""
     assert keel.leftovers() == []
     return line
+
+
+@contextlib.contextmanager
+def huge_pages(number):
+    """More 2 MiB pages on node 0, as many as before afterwards."""
+    path = pathlib.Path("/sys/devices/system/node/node0/hugepages/hugepages-2048kB/nr_hugepages")
+    try:
+        before = path.read_text()
+        path.write_text(str(int(before) + number))
+    except OSError as error:
+        pytest.skip(f"{path}: {error.strerror}")
+    try:
+        if int(path.read_text()) < int(before) + number:
+            pytest.skip("the host has no 2 MiB pages to reserve")
+        yield
+    finally:
+        path.write_text(before)
 
 
 def can_unshare():

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from helpers import one_line, refused
+from helpers import huge_pages, one_line, refused
 
 pytestmark = pytest.mark.usefixtures("kvm")
 
@@ -45,16 +45,14 @@ class Guest:
         assert "SUCCESS" in self.log.read_text()
 
 
-def free_huge_pages():
-    with open("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", encoding="ascii") as file:
-        return int(file.read())
-
-
 @pytest.mark.parametrize("how, given", [("balloon", 16 * MIB), ("report", 0)])
 def test_huge_pages_go_back_whole(keel, tmp_path, how, given):
     """And on demand only: free memory that is reported may be wanted again at once."""
-    if free_huge_pages() < 32:
-        pytest.skip("fewer than 32 huge pages of 2 MiB are free on this machine")
+    with huge_pages(32):
+        check_huge_pages(keel, tmp_path, how, given)
+
+
+def check_huge_pages(keel, tmp_path, how, given):
     guest = Guest(keel, tmp_path, how=how, memory="64M,pages=2m", size="32M")
     guest.says("filled 32 MiB")
     guest.balloon(str(17 * MIB))

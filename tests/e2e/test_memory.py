@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Guest memory: NUMA nodes, binding, page kinds, populating, and where the pages really are."""
-import contextlib
 import json
 import os
 import pathlib
@@ -8,6 +7,8 @@ import re
 import signal
 
 import pytest
+
+from helpers import huge_pages
 
 BURN = ["--kernel", "builtin:burn", "--cmdline", "time=100s"]
 NODE0 = pathlib.Path("/sys/devices/system/node/node0")
@@ -33,23 +34,6 @@ def where(keel, name):
     done = keel.run("info", "--numa", "--json", name)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)["nodes"]
-
-
-@contextlib.contextmanager
-def huge_pages(number):
-    """More 2 MiB pages on node 0, as many as before afterwards."""
-    path = NODE0 / "hugepages/hugepages-2048kB/nr_hugepages"
-    try:
-        before = path.read_text()
-        path.write_text(str(int(before) + number))
-    except OSError as error:
-        pytest.skip(f"{path}: {error.strerror}")
-    try:
-        if int(path.read_text()) < int(before) + number:
-            pytest.skip("the host has no 2 MiB pages to reserve")
-        yield
-    finally:
-        path.write_text(before)
 
 
 def pool():
